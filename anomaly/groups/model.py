@@ -1,0 +1,259 @@
+"""A variable group as the rest of the system sees it: frozen, typed, and already checked.
+
+Units are in the types: durations are `timedelta`, moments are aware `datetime`. Every field's description is
+what ``anomaly groups check`` and the documentation show; a new key is a new field here and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from anomaly.groups.durations import Duration
+from anomaly.groups.intervals import TimeRange, ceil_to, floor_to
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("an IANA time zone such as Europe/Berlin or UTC")
+    return name
+
+
+def _compilable(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as bad:
+        raise ValueError(f"a regular expression; this one does not compile: {bad}") from None
+    return pattern
+
+
+def _cron(expression: str) -> str:
+    if len(expression.split()) != 5:
+        raise ValueError("a cron expression of five fields, such as '0 6 * * 1'")
+    return expression
+
+
+TimeZoneName = Annotated[str, AfterValidator(_known_zone)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Direction(StrEnum):
+    """Which departures from the prediction count."""
+
+    BOTH = "both"
+    DROP = "drop"
+    SURGE = "surge"
+
+
+class Transform(StrEnum):
+    """In which space residuals are taken."""
+
+    ANSCOMBE = "anscombe"
+    LINEAR = "linear"
+
+
+class Columns(_Frozen):
+    """Names of the source's columns."""
+
+    entity_id: Name = "entity_id"
+    variable: Name = "variable"
+    type: Name = "type"
+    value: Name = "value"
+    timestamp: Name = "timestamp"
+
+
+class Source(_Frozen):
+    """Where the events are read. Exactly one of `table` and `query`."""
+
+    connection: Name
+    """Airflow connection (or ``AIRFLOW_CONN_<ID>`` for the command line) of a role that may only read."""
+    table: Name | None = None
+    """``table`` or ``schema.table``."""
+    query: Name | None = None
+    """A SELECT whose result has the columns below."""
+    columns: Columns = Columns()
+    timezone: TimeZoneName | None = None
+    """Zone of the timestamps, needed when and only when the column is ``timestamp without time zone``."""
+    statement_timeout: Duration = timedelta(minutes=5)
+    """The database ends a statement of ours that runs longer."""
+
+    @model_validator(mode="after")
+    def _table_or_query(self) -> Self:
+        if (self.table is None) == (self.query is None):
+            found = "neither" if self.table is None else "both"
+            raise ValueError(f"exactly one of table and query; found {found}")
+        return self
+
+
+def _selection(written: Any) -> Any:
+    if written == "all":
+        return {}
+    if isinstance(written, list):
+        return {"names": written}
+    if isinstance(written, dict | VariableSelection):
+        return written
+    raise ValueError("'all', a list of names, or a mapping with the key 'pattern'")
+
+
+class VariableSelection(_Frozen):
+    """Which of the source's variables belong to the group: a list, a pattern, or all found."""
+
+    names: tuple[Name, ...] | None = None
+    """Exactly these, found or not: a listed variable that is never written is padded with zeros."""
+    pattern: Annotated[str, AfterValidator(_compilable)] | None = None
+    """Regular expression that the whole name must match."""
+
+    def __contains__(self, name: str) -> bool:
+        if self.names is not None:
+            return name in self.names
+        return self.pattern is None or re.fullmatch(self.pattern, name) is not None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.names is not None and self.pattern is not None:
+            raise ValueError("either a list of names or a pattern, not both")
+        if self.names is not None and len(set(self.names)) != len(self.names):
+            twice = sorted({n for n in self.names if self.names.count(n) > 1})
+            raise ValueError(f"each name once; found twice: {', '.join(twice)}")
+        if self.names == ():
+            raise ValueError("at least one name, or 'all'")
+        return self
+
+
+class Threshold(_Frozen):
+    """When a residual is an anomaly, in people's units."""
+
+    false_alerts_per_week: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Anomalous intervals the channel accepts per week by chance, over all variables of the group together."""
+    direction: Direction = Direction.BOTH
+    min_absolute: Annotated[float, Field(ge=0)] = 0.0
+    """Departures smaller than this many events per interval never count."""
+    min_relative: Annotated[float, Field(ge=0)] = 0.0
+    """Departures smaller than this share of the prediction never count."""
+
+
+class Incidents(_Frozen):
+    """How anomalies become incidents."""
+
+    merge_gap: Duration = timedelta(hours=12)
+    """Anomalies at most this far apart belong to the same incident; after it, the incident is resolved."""
+    min_anomalies: Annotated[int, Field(ge=1)] = 2
+    """Fewer anomalous intervals than this, over all variables, open no incident."""
+
+
+class Schedule(_Frozen):
+    """When the DAGs run."""
+
+    start: AwareDatetime
+    """Nothing before this moment is counted or scheduled."""
+    end: AwareDatetime | None = None
+    """No run is scheduled after this moment. Ranges can still be run by hand."""
+    catchup: bool = False
+    """Whether the scheduler runs every interval since `start`."""
+    fit: Annotated[str, AfterValidator(_cron)] = "0 6 * * 1"
+    """Cron expression, in the group's time zone, for fitting."""
+    delay: Duration = timedelta(minutes=5)
+    """How long after the end of an interval it is first counted."""
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"an end after the start; found {self.start.isoformat()} to {self.end.isoformat()}")
+        return self
+
+
+class History(_Frozen):
+    """What a fit learns from."""
+
+    length: Duration = timedelta(days=90)
+    """At most this much history before the moment of the fit."""
+    minimum: Duration = timedelta(days=21)
+    """A fit with less than this much history fails."""
+
+
+class Slack(_Frozen):
+    """Where incidents are told."""
+
+    channel: Annotated[str, Field(pattern=r"^(#[\w-]+|[CG][A-Z0-9]{8,})$")]
+    """``#name`` or a channel's id."""
+    connection: Name = "anomaly_slack"
+    """Airflow connection of type Slack API."""
+
+
+def _whole_steps(interval: timedelta) -> timedelta:
+    day = timedelta(days=1)
+    if not timedelta(minutes=1) <= interval <= day or day % interval:
+        raise ValueError("between 1min and 1d, and dividing a day without remainder, such as 15min, 30min, 1h or 1d")
+    return interval
+
+
+def _aware(written: Any) -> Any:
+    """YAML turns an unquoted timestamp with offset into a naive UTC datetime; PyYAML 6 keeps the offset."""
+    if isinstance(written, datetime) and written.tzinfo is None:
+        raise ValueError("a moment with an offset, such as 2026-01-01T00:00:00+01:00")
+    return written
+
+
+class Group(_Frozen):
+    """A named set of variables with one source, one interval, one owner and one policy."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+    """Lower case letters, digits and underscores; the name of the file."""
+    description: str = ""
+    owner: Name
+    tags: tuple[str, ...] = ()
+    source: Source
+    interval: Annotated[Duration, AfterValidator(_whole_steps)]
+    timezone: TimeZoneName = "UTC"
+    """For calendar features and for what people read. Storage is in UTC."""
+    variables: Annotated[VariableSelection, BeforeValidator(_selection)]
+    lateness: Duration = timedelta(hours=3)
+    """Intervals this old are counted again on every update, for rows that arrive late."""
+    history: History = History()
+    candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = ("dense-16-mae", "lstm-16-mae", "seasonal-naive")
+    """Architectures that compete, by their names in the registry."""
+    transform: Transform = Transform.ANSCOMBE
+    distribution: Name = "nct"
+    """Name of the residuals' distribution in ``scipy.stats``."""
+    threshold: Threshold = Threshold()
+    incidents: Incidents = Incidents()
+    schedule: Schedule
+    slack: Slack
+    seed: Annotated[int, Field(ge=0)] = 20130101
+    max_shards: Annotated[int, Field(ge=1, le=64)] = 8
+    """A fit runs in at most this many mapped tasks, however many variables there are."""
+
+    @model_validator(mode="after")
+    def _merge_gap_reaches_over_an_interval(self) -> Self:
+        if self.incidents.merge_gap < self.interval:
+            raise ValueError("incidents.merge_gap of at least one interval")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def range(self, start: datetime, end: datetime) -> TimeRange:
+        """The half-open range on this group's grid.
+
+        Raises:
+            InvalidRangeError: naive, reversed, empty, or off the grid.
+        """
+        return TimeRange(start, end, self.interval)
+
+    def first_interval(self) -> datetime:
+        """Start of the first interval that is ever counted, UTC."""
+        return ceil_to(self.schedule.start, self.interval).astimezone(UTC)
+
+    def floor(self, moment: datetime) -> datetime:
+        """The latest boundary of this group's grid at or before an aware moment, UTC."""
+        return floor_to(moment, self.interval).astimezone(UTC)

@@ -1,0 +1,475 @@
+"""What the stages need of the world, as protocols, and the small records that cross them.
+
+Each protocol has one real adapter in `anomaly.adapters` (and a fake only where the real thing cannot run in a
+test); both pass the same contract test. Arrays are numpy, `V` variables by `N` intervals; moments are aware
+UTC; records are frozen. Nothing here imports anything heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detection.grid import CountGrid
+from anomaly.groups import Group, TimeRange
+
+Floats = NDArray[np.float64]
+Status = Literal["fitted", "new", "dead", "constant", "sparse"]
+
+
+# --- update ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """Events counted by the source's own engine; intervals and variables without events do not occur.
+
+    `cells[i]` = (index into `variables`, index of the interval in the range, events).
+    """
+
+    variables: tuple[str, ...]
+    types: tuple[str | None, ...]
+    cells: NDArray[np.int64]
+    """(M, 3)"""
+    rows_read: int
+    """Rows in the range that were looked at, good and bad, of this group's variables or of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A source row that failed an expectation, as it was read (values as text), with the reason."""
+
+    reason: str
+    row: Mapping[str, str | None]
+
+
+class EventSource(Protocol):
+    """Reads the source: read-only transaction, statement timeout, along the timestamp index."""
+
+    def check(self) -> None:
+        """That the relation and its columns are there, with usable types.
+
+        Raises:
+            SourceSchemaError: naming what is missing and what is there instead.
+            SourceUnavailableError: no connection, or a time-out.
+        """
+
+    def count(self, within: TimeRange, *, read_at: datetime) -> SourceCounts:
+        """Good rows of the group's variables, per variable and interval."""
+
+    def batch_query(self, within: TimeRange, *, read_at: datetime) -> str:
+        """A SELECT of the rows that concern the range, under the canonical column names.
+
+        Beside the five columns it carries ``range_start``, ``range_end`` and ``read_at``. It also finds, along
+        the same index, the rows that belong to no range: a null timestamp, or one after `read_at`.
+        """
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the read-only connection, for checks that run in the source's engine."""
+
+
+class DataChecks(Protocol):
+    """Great Expectations in place of asserts. A failing hard expectation raises, named.
+
+    Every method raises `ExpectationFailedError`; only `source_rows` returns what failed, because single bad
+    rows go to quarantine and the rest goes on.
+    """
+
+    def source_rows(self, group: Group, source: EventSource, within: TimeRange, *, read_at: datetime) -> Sequence[RejectedRow]:
+        """Suite ``source_rows`` on the batch query, in the source's engine."""
+
+    def counts(self, group: Group, grid: CountGrid, within: TimeRange) -> None:
+        """Suite ``counts``: the complete variables x intervals grid, unique, whole, non-negative."""
+
+    def training_windows(self, group: Group, history: HistorySummary) -> Sequence[str]:
+        """Suite ``training_windows``: no NaN, enough history. Returns the names of constant columns."""
+
+    def predictions(self, group: Group, predictions: Predictions, within: TimeRange) -> None:
+        """Suite ``predictions``: finite, thresholds ordered, probabilities in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySummary:
+    """One row per variable of what a fit would learn from. All arrays (V,)."""
+
+    variables: tuple[str, ...]
+    intervals: NDArray[np.int64]
+    """Intervals between the variable's first interval and the end of the history."""
+    missing: NDArray[np.int64]
+    """Intervals without a count, or with one that is not finite."""
+    distinct: NDArray[np.int64]
+    """Different counts."""
+    minimum: Floats
+    maximum: Floats
+    required: int
+    """Intervals that the group's policy asks for."""
+
+
+# --- the metadata store ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable that the group has met. `first_interval` is when its counting (and padding) begins."""
+
+    id: int
+    name: str
+    type: str | None
+    first_interval: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FittedVariable:
+    """All that is needed to judge one variable and to rebuild why, except the network's weights.
+
+    Scaler, residuals and thresholds are in the group's transform (Anscombe or linear).
+    """
+
+    variable: Variable
+    status: Status
+    status_reason: str
+    candidate: str
+    slot: str
+    """Key of the network file in the model version, or '' for candidates without weights."""
+    position: int
+    """Index of this variable's network along the leading axis of that file."""
+    seed: int
+    scaler_minimum: float
+    scaler_maximum: float
+    mae: Mapping[str, float]
+    """Mean absolute error on the test period, per candidate (``champion`` too), in the transform."""
+    choice: str
+    """Why this candidate, in a sentence."""
+    distribution: str
+    parameters: tuple[float, ...]
+    """Shape parameters, then location and scale, as ``scipy.stats`` takes them; of the residual itself."""
+    distribution_reason: str
+    """Why this distribution, in a sentence: what the gate said."""
+    tail_probability: float
+    """Two-sided probability per interval behind the thresholds."""
+    lower: float
+    upper: float
+    """Residuals outside [lower, upper] are anomalies."""
+    residuals: NDArray[np.float32]
+    """Those that the distribution was fitted to, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """One batched network of a model version, in both forms."""
+
+    slot: str
+    candidate: str
+    variables: int
+    training_uri: str
+    training_sha256: str
+    serving_uri: str
+    serving_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One fit of a group. It serves intervals from `serves_from` on, until the next promoted fit's."""
+
+    id: str
+    group: str
+    history: TimeRange
+    configuration: Mapping[str, Any]
+    """The group as it was, ``Group.model_dump(mode='json')``."""
+    shards: int
+    state: Literal["started", "trained", "registered", "promoted", "rejected"]
+    mlflow_run_id: str | None = None
+    model_version: int | None = None
+    serves_from: datetime | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What predict writes: arrays (V, N), NaN where a variable is not judged."""
+
+    fit_id: str
+    variables: tuple[Variable, ...]
+    starts: NDArray[np.datetime64]
+    """(N,)"""
+    observed: Floats
+    predicted: Floats
+    """In events per interval."""
+    lower: Floats
+    upper: Floats
+    """Counts outside [lower, upper] are anomalies; in events per interval."""
+    residuals: Floats
+    """In the group's transform."""
+    tail_probabilities: Floats
+    kinds: NDArray[np.str_]
+    """(V, N): '' for normal and for not judged, else the kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One variable, one interval, out of the ordinary."""
+
+    variable: str
+    start: datetime
+    kind: str
+    observed: float
+    predicted: float
+    residual: float
+    tail_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentVariable:
+    """How one variable took part in an incident."""
+
+    variable: str
+    kind: str
+    start: datetime
+    end: datetime
+    anomalies: int
+    observed: float
+    expected: float
+    """Sums over the anomalous intervals."""
+    tail_probability: float
+    """Of its worst interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Anomalies that belong together. `end` is exclusive: the end of its last anomalous interval."""
+
+    group: str
+    kind: str
+    start: datetime
+    end: datetime
+    resolved: bool
+    tail_probability: float
+    return_period_hours: float
+    variables: tuple[IncidentVariable, ...]
+    """The worst first."""
+    id: int | None = None
+    channel: str | None = None
+    slack_ts: str | None = None
+    permalink: str | None = None
+    chart: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A message to be delivered exactly once. `key` is unique; writing it again is a no-op."""
+
+    id: int
+    key: str
+    incident: Incident
+    action: Literal["post", "update"]
+    attempts: int
+
+
+class Store(Protocol):
+    """The metadata: PostgreSQL. Every write is an upsert in one transaction; every method may raise
+    `StoreUnavailableError`."""
+
+    # variables and counts
+    def enrol(self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime) -> tuple[Variable, ...]:
+        """Adds the variables not met before, and returns all of the group's, by name."""
+
+    def variables(self, group: Group) -> tuple[Variable, ...]: ...
+
+    def write_counts(self, group: Group, variables: Sequence[Variable], grid: CountGrid) -> int:
+        """Upserts by COPY; returns how many cells were new or changed."""
+
+    def read_counts(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> CountGrid:
+        """Counts as stored; NaN where there is none."""
+
+    def quarantine(self, group: Group, rows: Sequence[RejectedRow], *, at: datetime) -> int:
+        """Keeps the rows; returns how many were not there yet."""
+
+    def mark_updated(self, group: Group, within: TimeRange, *, rows_read: int, events: int, at: datetime) -> None: ...
+
+    def first_gap(self, group: Group, within: TimeRange) -> TimeRange | None:
+        """The first stretch of the range that update has not counted, if any."""
+
+    # fits
+    def save_fit(self, fit: Fit) -> None: ...
+
+    def fit(self, fit_id: str) -> Fit | None: ...
+
+    def save_fitted(self, fit_id: str, fitted: Sequence[FittedVariable], files: Sequence[NetworkFile]) -> None: ...
+
+    def fitted(self, fit_id: str) -> tuple[FittedVariable, ...]: ...
+
+    def network_files(self, fit_id: str) -> tuple[NetworkFile, ...]: ...
+
+    def champions(self, group: Group, within: TimeRange) -> Sequence[Fit]:
+        """Promoted fits that serve any of the range, by `serves_from`."""
+
+    def champion(self, group: Group) -> Fit | None:
+        """The promoted fit with the latest `serves_from`."""
+
+    # predictions and anomalies
+    def write_predictions(self, group: Group, predictions: Predictions) -> int:
+        """Replaces what was there for these variables and intervals; returns the number of anomalies."""
+
+    def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None: ...
+
+    def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]: ...
+
+    # incidents and the outbox
+    def incidents(self, group: Group, within: TimeRange | None = None) -> tuple[Incident, ...]:
+        """Those that overlap the range, or all, by start."""
+
+    def save_incidents(self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()) -> tuple[Incident, ...]:
+        """Upserts by id (None inserts); marks the withdrawn ones; returns them with ids."""
+
+    def enqueue(self, key: str, incident_id: int, action: Literal["post", "update"]) -> bool:
+        """False when the key was there already."""
+
+    def due(self, group: Group, *, at: datetime) -> Sequence[OutboxEntry]:
+        """Undelivered entries whose time has come, oldest first; locked against a second sender."""
+
+    def delivered(self, entry: OutboxEntry, *, channel: str, ts: str, permalink: str | None, chart: str | None, at: datetime) -> None: ...
+
+    def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None: ...
+
+    # bookkeeping
+    def record_run(self, group: Group, stage: str, within: TimeRange, *, seconds: float, report: Mapping[str, Any], at: datetime) -> None: ...
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+class ModelRegistry(Protocol):
+    """MLflow: one run per fit, one registered model per group."""
+
+    def start_run(self, group: Group, fit: Fit) -> str:
+        """The run of this fit, made if it is not there yet; returns its id."""
+
+    def log_network(self, fit: Fit, slot: str, files: Mapping[str, bytes]) -> Mapping[str, str]:
+        """Stores a network's files under the run; returns the URI of each (``file://`` or ``s3://``)."""
+
+    def log_fit(
+        self,
+        group: Group,
+        fit: Fit,
+        *,
+        params: Mapping[str, str | int | float],
+        metrics: Mapping[str, float],
+        tables: Mapping[str, Mapping[str, Sequence[Any]]],
+        charts: Mapping[str, bytes],
+    ) -> None:
+        """Params, metrics, per-variable tables (by columns) and charts (PNG) of a fit."""
+
+    def register(self, group: Group, fit: Fit, networks: Sequence[NetworkFile], *, description: str, tags: Mapping[str, str]) -> int:
+        """A version of ``anomaly.<group>`` with the whole group's networks and a signature, as `challenger`.
+
+        Registering the same fit again returns the version it has.
+        """
+
+    def promote(self, group: Group, version: int) -> None:
+        """Makes the version the `champion`."""
+
+    def champion_version(self, group: Group) -> int | None:
+        """The version that the alias `champion` points to."""
+
+
+class ArtifactReader(Protocol):
+    """Reads stored artifacts by URI, from a folder or S3."""
+
+    def read(self, uri: str, *, sha256: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            ArtifactCorruptedError: their SHA-256 is another.
+            ArtifactsUnavailableError: not reachable, or not there.
+        """
+
+
+class Forecaster(Protocol):
+    """The serving form of one batched network."""
+
+    def predict(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(V, B, L, F) scaled windows to (V, B) scaled predictions."""
+
+
+class ForecasterLoader(Protocol):
+    def __call__(self, serving: bytes) -> Forecaster: ...
+
+
+# --- people -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChartVariable:
+    """What one variable's part of a chart shows. Arrays (N,), NaN where unknown."""
+
+    variable: str
+    starts: NDArray[np.datetime64]
+    observed: Floats
+    predicted: Floats
+    lower: Floats
+    upper: Floats
+    residuals: Floats
+    anomalous: NDArray[np.bool_]
+    fitted_residuals: Floats
+    """(M,) those that the distribution was fitted to."""
+    distribution: str
+    parameters: tuple[float, ...]
+    residual_lower: float
+    residual_upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChartData:
+    """A whole incident's chart: its worst variables, in the group's time zone."""
+
+    group: Group
+    incident: Incident
+    variables: tuple[ChartVariable, ...]
+
+
+class Charts(Protocol):
+    def incident(self, data: ChartData) -> bytes:
+        """PNG with the three panels: observed and predicted; residuals over time; their histogram with the
+        fitted distribution and the thresholds. Equal data gives equal bytes."""
+
+
+class ChartStore(Protocol):
+    def save(self, name: str, png: bytes) -> str:
+        """Keeps the chart; returns its URI (``file://`` or ``s3://``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses that a message points to; None leaves the link out."""
+
+    airflow_run: str | None = None
+    model: str | None = None
+    data_docs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    channel: str
+    ts: str
+    permalink: str | None
+
+
+class Channel(Protocol):
+    """Slack, or whatever takes its Web API calls."""
+
+    def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:
+        """One message with the chart. `key` travels in the message's metadata: posting the same key again
+        finds the message that is there and returns it.
+
+        Raises:
+            SlackUnavailableError, SlackRejectedError
+        """
+
+    def update(self, group: Group, incident: Incident, *, links: Links) -> Posted:
+        """Edits the incident's message to what the incident is now."""
