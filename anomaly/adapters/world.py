@@ -1,0 +1,83 @@
+"""Ports to adapters: the one place that says which real thing stands behind which protocol.
+
+The command line and the Airflow tasks both build a `World` from `Settings` and a way to look connections up,
+and hand its parts to the stages. Adapters are imported when they are asked for, so a stage pays only for what
+it uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anomaly.adapters.connections import ConnectionLookup
+from anomaly.adapters.settings import DATABASE_CONNECTION, Settings
+from anomaly.exceptions import ConfigurationError
+from anomaly.groups import Group
+from anomaly.ports import (
+    ArtifactReader,
+    Channel,
+    Charts,
+    ChartStore,
+    DataChecks,
+    EventSource,
+    ForecasterLoader,
+    ModelRegistry,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    settings: Settings
+    connection: ConnectionLookup
+
+    def store(self) -> Store:
+        from anomaly.adapters.postgres.store import PostgresStore
+
+        return PostgresStore(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def source(self, group: Group) -> EventSource:
+        from anomaly.adapters.postgres.source import PostgresSource
+
+        connection = self.connection(group.source.connection)
+        return PostgresSource(group, connection.postgres_arguments(), suites=self.settings.expectations)
+
+    def checks(self) -> DataChecks:
+        from anomaly.adapters.checks import GreatExpectationsChecks
+
+        return GreatExpectationsChecks(suites=self.settings.expectations, results=self.settings.validations)
+
+    def registry(self) -> ModelRegistry:
+        from anomaly.adapters.mlflow_registry import MlflowRegistry
+
+        if self.settings.mlflow_tracking_uri is None:
+            raise ConfigurationError(
+                "MLFLOW_TRACKING_URI is not set; point it at the MLflow server, for example http://127.0.0.1:5000"
+            )
+        return MlflowRegistry(self.settings.mlflow_tracking_uri, artifact_root=self.settings.artifacts)
+
+    def artifacts(self) -> ArtifactReader:
+        from anomaly.adapters.artifacts import Artifacts
+
+        return Artifacts(self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint)
+
+    def chart_store(self) -> ChartStore:
+        from anomaly.adapters.artifacts import Artifacts
+
+        return Artifacts(self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint)
+
+    def forecaster(self) -> ForecasterLoader:
+        from anomaly.adapters.serving import load_forecaster
+
+        return load_forecaster
+
+    def charts(self) -> Charts:
+        from anomaly.adapters.charts import MatplotlibCharts
+
+        return MatplotlibCharts()
+
+    def channel(self, group: Group) -> Channel:
+        from anomaly.adapters.slack import SlackChannel
+
+        connection = self.connection(group.slack.connection)
+        return SlackChannel(token=connection.password or "", base_url=connection.extra.get("base_url"))
