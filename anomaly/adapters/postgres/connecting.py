@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import connection as Connection
+import psycopg2.extensions
 
 from anomaly.exceptions import TransientError
 
@@ -23,7 +23,7 @@ def where(arguments: Mapping[str, str]) -> str:
 @contextmanager
 def connected(
     arguments: Mapping[str, str], *, unavailable: type[TransientError], what: str
-) -> Iterator[Connection]:
+) -> Iterator[psycopg2.extensions.connection]:
     """A connection for the length of the block, one transaction: committed at its end, rolled back on exceptions.
 
     Args:
@@ -32,7 +32,7 @@ def connected(
         what: the thing's name in messages, such as 'the metadata database'.
     """
     try:
-        link: Connection = psycopg2.connect(
+        link: psycopg2.extensions.connection = psycopg2.connect(
             **{"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), "application_name": "anomaly", **arguments}
         )
     except psycopg2.OperationalError as refused:
