@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection.grid import CountGrid
+from anomaly.detection.incidents import Anomaly as Anomaly
+from anomaly.detection.incidents import Incident as Incident
+from anomaly.detection.incidents import IncidentVariable as IncidentVariable
 from anomaly.groups import Group, TimeRange
 
 Floats = NDArray[np.float64]
@@ -215,55 +218,6 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True)
-class Anomaly:
-    """One variable, one interval, out of the ordinary."""
-
-    variable: str
-    start: datetime
-    kind: str
-    observed: float
-    predicted: float
-    residual: float
-    tail_probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentVariable:
-    """How one variable took part in an incident."""
-
-    variable: str
-    kind: str
-    start: datetime
-    end: datetime
-    anomalies: int
-    observed: float
-    expected: float
-    """Sums over the anomalous intervals."""
-    tail_probability: float
-    """Of its worst interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Anomalies that belong together. `end` is exclusive: the end of its last anomalous interval."""
-
-    group: str
-    kind: str
-    start: datetime
-    end: datetime
-    resolved: bool
-    tail_probability: float
-    return_period_hours: float
-    variables: tuple[IncidentVariable, ...]
-    """The worst first."""
-    id: int | None = None
-    channel: str | None = None
-    slack_ts: str | None = None
-    permalink: str | None = None
-    chart: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """A message to be delivered exactly once. `key` is unique; writing it again is a no-op."""
 
@@ -335,7 +289,11 @@ class Store(Protocol):
         self, group: Group, variables: Sequence[Variable], within: TimeRange
     ) -> Predictions | None: ...
 
-    def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]: ...
+    def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
+        """By start and variable."""
+
+    def predicted_until(self, group: Group) -> datetime | None:
+        """Start of the latest interval that has a prediction."""
 
     # incidents and the outbox
     def incidents(self, group: Group, within: TimeRange | None = None) -> tuple[Incident, ...]:
@@ -508,5 +466,9 @@ class Channel(Protocol):
             SlackUnavailableError, SlackRejectedError
         """
 
-    def update(self, group: Group, incident: Incident, *, links: Links) -> Posted:
-        """Edits the incident's message to what the incident is now."""
+    def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:
+        """Edits the incident's message to what the incident is now; the chart stays unless there is a new one.
+
+        Raises:
+            SlackUnavailableError, SlackRejectedError
+        """

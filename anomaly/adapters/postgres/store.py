@@ -23,14 +23,12 @@ from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.connecting import connected
 from anomaly.detection.grid import CountGrid
+from anomaly.detection.incidents import Anomaly, Incident, IncidentVariable
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
-    Anomaly,
     Fit,
     FittedVariable,
-    Incident,
-    IncidentVariable,
     NetworkFile,
     OutboxEntry,
     Predictions,
@@ -427,6 +425,17 @@ class PostgresStore:
             )
             return [Anomaly(*row) for row in cursor.fetchall()]
 
+    def predicted_until(self, group: Group) -> datetime | None:
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT max(p.interval_start) FROM variables v CROSS JOIN LATERAL (SELECT interval_start "
+                "FROM predictions WHERE variable_id = v.id ORDER BY interval_start DESC LIMIT 1) p "
+                "WHERE v.group_name = %s",
+                (group.name,),
+            )
+            (until,) = cast("tuple[datetime | None]", cursor.fetchone())
+            return until
+
     # --- incidents and the outbox ---------------------------------------------------------------------------------
 
     def incidents(self, group: Group, within: TimeRange | None = None) -> tuple[Incident, ...]:
@@ -592,7 +601,7 @@ class PostgresStore:
 def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
     cursor.execute(
         "SELECT i.id, i.group_name, i.kind, i.starts, i.ends, i.resolved, i.tail_probability, "
-        "i.return_period_hours, i.channel, i.slack_ts, i.permalink, i.chart FROM incidents i "
+        "i.return_period_hours, i.channel, i.slack_ts, i.permalink, i.chart, i.withdrawn FROM incidents i "
         f"WHERE {condition} ORDER BY i.starts, i.id",
         values,
     )
@@ -619,6 +628,7 @@ def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: 
             slack_ts=head[9],
             permalink=head[10],
             chart=head[11],
+            withdrawn=head[12],
             variables=tuple(parts.get(head[0], ())),
         )
         for head in heads
