@@ -1,0 +1,176 @@
+"""A group in, its two DAGs out: one that updates, predicts and alerts, and one that fits.
+
+The tasks import, wire, call one stage and return its report; data travels through the stores. What is heavy is
+imported by the stages when they run, so that parsing stays light. A task's docstring is its page in the UI.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import DAG, Context, Param, task
+
+from anomaly.groups import Group, TimeRange
+from anomaly.orchestration.assets import GroupAssets, tell
+from anomaly.orchestration.pages import fit_page, watch_page
+from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment
+from anomaly.orchestration.retries import RETRIES
+from anomaly.orchestration.timetables import FitTimetable, IntervalTimetable
+
+ONE_AT_A_TIME = 1
+"""Runs of a backfill take turns at each stage, so that intervals are handled in their order."""
+
+SHARDS_AT_A_TIME = 2
+"""Training uses every core it gets: more shards at once than this would only wait for each other."""
+
+
+def group_dags(group: Group) -> tuple[DAG, DAG]:
+    """``anomaly.<group>`` and ``anomaly.<group>.fit``."""
+    return watch_dag(group), fit_dag(group)
+
+
+def watch_dag(group: Group) -> DAG:
+    """Counts, judges and tells, interval after interval."""
+    assets = GroupAssets.of(group)
+    schedule = group.schedule
+    with DAG(
+        dag_id=f"anomaly.{group.name}",
+        description=group.description or f"Watches how often the variables of {group.name} are written.",
+        doc_md=watch_page(group),
+        schedule=IntervalTimetable(group.interval, delay=schedule.delay, end=schedule.end),
+        start_date=schedule.start,
+        catchup=schedule.catchup,
+        max_active_runs=1,
+        tags=_tags(group),
+        params={
+            "start": _moment("Start", "First moment of the range to run, with an offset. Goes with `end`."),
+            "end": _moment("End", "End of the range, not part of it, with an offset. Goes with `start`."),
+        },
+        default_args={"owner": group.owner, "max_active_tis_per_dag": ONE_AT_A_TIME, **RETRIES},
+    ) as dag:
+
+        @task(outlets=[assets.counts])
+        def update(**context: Any) -> dict[str, Any]:
+            """Counts the events of every variable in the source's own engine, checks what it read, keeps failing
+            rows in quarantine with the reason, enrols new variables and stores the counts, zeros included."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_update
+
+            within = _range(group, context)
+            report = run_update(airflow_world(), group, within)
+            tell(context, assets.counts, report, within)
+            return report
+
+        @task(inlets=[assets.counts, assets.model], outlets=[assets.predictions])
+        def predict(**context: Any) -> dict[str, Any]:
+            """Compares the counts with what the champion expects, and stores predictions and anomalies. Without a
+            champion there is nothing to compare with: fit first."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_predict
+
+            within = _range(group, context)
+            report = run_predict(airflow_world(), group, within)
+            tell(context, assets.predictions, report, within)
+            return report
+
+        @task(inlets=[assets.predictions], outlets=[assets.incidents])
+        def alert(**context: Any) -> dict[str, Any]:
+            """Gathers anomalies into incidents, draws their charts and posts them to the channel: one message per
+            incident, sent once even when this task runs twice, and later when Slack is down."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import airflow_run_address, run_alert
+
+            within, world = _range(group, context), airflow_world()
+            address = airflow_run_address(world.settings, context["dag"].dag_id, context["run_id"])
+            report = run_alert(world, group, within, airflow_run=address)
+            tell(context, assets.incidents, report, within)
+            return report
+
+        update() >> predict() >> alert()
+    return dag
+
+
+def fit_dag(group: Group) -> DAG:
+    """Learns what is normal, and makes it the champion."""
+    assets = GroupAssets.of(group)
+    schedule = group.schedule
+    with DAG(
+        dag_id=f"anomaly.{group.name}.fit",
+        description=f"Learns what is normal for the variables of {group.name}.",
+        doc_md=fit_page(group),
+        schedule=FitTimetable(schedule.fit, timezone=group.timezone, end=schedule.end),
+        start_date=schedule.start + group.history.minimum,
+        catchup=False,
+        max_active_runs=1,
+        tags=[*_tags(group), "fit"],
+        params={"until": _moment("Until", "Where the history ends, with an offset. Empty: the latest counted.")},
+        default_args={"owner": group.owner, **RETRIES},
+    ) as dag:
+
+        @task(inlets=[assets.counts])
+        def prepare(**context: Any) -> list[dict[str, Any]]:
+            """Checks that the history is complete and long enough, and divides the variables into shards."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_prepare
+
+            asked = context["params"]["until"]
+            at = context.get("logical_date") or context["dag_run"].run_after
+            until = chosen_until(group, parse_moment(asked) if asked else None, at=at)
+            fit, report = run_prepare(airflow_world(), group, until)
+            context["ti"].xcom_push(key="fit", value=fit.id)
+            context["ti"].xcom_push(key="report", value=report)
+            return [{"shard": n, "name": f"shard {n + 1} of {fit.shards}"} for n in range(fit.shards)]
+
+        @task(map_index_template="{{ task.op_kwargs['part']['name'] }}", max_active_tis_per_dag=SHARDS_AT_A_TIME)
+        def train(part: dict[str, Any], fit_id: str) -> dict[str, Any]:
+            """Trains every candidate for all variables of the shard at once, picks the best of each variable on the
+            test period (the champion competes too), and fits the residuals' distribution and the thresholds."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_train
+
+            return run_train(airflow_world(), group, fit_id, part["shard"])
+
+        @task(trigger_rule="none_failed")
+        def register(fit_id: str) -> dict[str, Any]:
+            """Makes the trained networks a version of the group's registered model, as `challenger`."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_register
+
+            return run_register(airflow_world(), group, fit_id)
+
+        @task(outlets=[assets.model])
+        def promote(fit_id: str, **context: Any) -> dict[str, Any]:
+            """Makes the challenger the `champion`, which predict uses from its next run on."""
+            from anomaly.orchestration.connections import airflow_world
+            from anomaly.orchestration.running import run_promote
+
+            report = run_promote(airflow_world(), group, fit_id)
+            tell(context, assets.model, report)
+            return report
+
+        parts = prepare()
+        fit_id = parts["fit"]
+        train.partial(fit_id=fit_id).expand(part=parts) >> register(fit_id) >> promote(fit_id)
+    return dag
+
+
+def _tags(group: Group) -> list[str]:
+    return sorted({"anomaly", *group.tags})
+
+
+def _moment(title: str, description: str) -> Param:
+    return Param(None, description, type=["null", "string"], format="date-time", title=title)
+
+
+def _range(group: Group, context: Context | dict[str, Any]) -> TimeRange:
+    """What this run is about: its params, else its data interval, else the latest complete interval."""
+    start, end = (_parsed(context["params"][key]) for key in ("start", "end"))
+    interval = context.get("data_interval_start"), context.get("data_interval_end")
+    if start is None and end is None and None not in interval:
+        start, end = interval
+    return chosen_range(group, start, end, at=context["dag_run"].run_after)
+
+
+def _parsed(written: str | None) -> datetime | None:
+    return parse_moment(written) if written else None

@@ -1,0 +1,143 @@
+"""The page that the Airflow UI shows for each DAG, written from the group's file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from anomaly.groups import Group
+from anomaly.groups.durations import format_duration
+
+
+def watch_page(group: Group) -> str:
+    return f"""\
+# {group.name}: is it written as often as usual?
+
+{_about(group)}
+
+Each run takes one interval of {format_duration(group.interval)}, {_delay(group)}:
+
+1. **update** counts the events of every variable in the source and keeps the counts. Intervals of the last
+   {format_duration(group.lateness)} are counted again, for rows that arrived late.
+2. **predict** compares the counts with what the champion model expects, and marks the anomalies.
+3. **alert** gathers anomalies into incidents and posts them to `{group.slack.channel}`, each once, with a chart.
+
+Every task can be run again: the same range gives the same result, and no message is sent twice.
+
+## Running a range by hand
+
+*Trigger* with `start` and `end` (both, with an offset, on the grid of {format_duration(group.interval)}) runs that
+whole range in one go:
+
+```
+airflow dags trigger anomaly.{group.name} \\
+  --conf '{{"start": "{group.schedule.start.isoformat()}", "end": "{_second_day(group)}"}}'
+```
+
+Without them a run by hand takes the latest complete interval. One run per interval of the past:
+
+```
+airflow backfill create --dag-id anomaly.{group.name} --max-active-runs 1 \\
+  --from-date {group.schedule.start.isoformat()} --to-date {_second_day(group)}
+```
+
+## When something fails
+
+The task's log ends with a message that says what was found, where, and what to do. Unreachable databases and a
+busy Slack are tried again by themselves; wrong configuration and wrong data fail at once and wait for you.
+The model comes from `anomaly.{group.name}.fit`.
+
+{_policy(group)}
+"""
+
+
+def fit_page(group: Group) -> str:
+    return f"""\
+# {group.name}: learn what is usual
+
+{_about(group)}
+
+Runs at `{group.schedule.fit}` ({group.timezone}):
+
+1. **prepare** checks that the history is complete: at most {format_duration(group.history.length)}, at least
+   {format_duration(group.history.minimum)}.
+2. **train** trains every candidate ({_names(group.candidates)}) for all variables of a shard at once, and
+   picks the best of each variable on the test period, the champion included. At most {group.max_shards} shards.
+3. **register** makes the networks a version of the MLflow model `anomaly.{group.name}`, as `challenger`.
+4. **promote** makes it the `champion`; `anomaly.{group.name}` uses it from its next run on.
+
+## Fitting by hand
+
+*Trigger* with `until`, where the history ends (with an offset, on the grid of {format_duration(group.interval)}):
+
+```
+airflow dags trigger anomaly.{group.name}.fit --conf '{{"until": "{_after_minimum(group)}"}}'
+```
+
+Without it the history ends with the latest interval that `anomaly.{group.name}` has counted. Missed fits are not
+caught up: a fit looks back by itself.
+
+{_policy(group)}
+"""
+
+
+def _about(group: Group) -> str:
+    said = f"{group.description.strip()}\n\n" if group.description else ""
+    source = group.source
+    where = f"table `{source.table}`" if source.table else "a query"
+    return f"""\
+{said}| | |
+| --- | --- |
+| variables | {_selection(group)} |
+| source | {where} on connection `{source.connection}`, read only |
+| interval | {format_duration(group.interval)}, calendar in {group.timezone} |
+| owner | {group.owner} |
+| channel | `{group.slack.channel}` through connection `{group.slack.connection}` |
+| scheduled | from {group.schedule.start.isoformat()}{_until(group)} |"""
+
+
+def _policy(group: Group) -> str:
+    threshold = group.threshold
+    return f"""\
+## Policy
+
+| | |
+| --- | --- |
+| false alerts accepted | {threshold.false_alerts_per_week:g} per week, over all variables together |
+| direction | {threshold.direction.value} |
+| never counts | fewer than {threshold.min_absolute:g} events or {threshold.min_relative:.0%} off |
+| an incident | needs {group.incidents.min_anomalies} anomalous intervals; a gap over \
+{format_duration(group.incidents.merge_gap)} ends it |
+| distribution of residuals | `{group.distribution}`, transform `{group.transform.value}` |
+"""
+
+
+def _selection(group: Group) -> str:
+    chosen = group.variables
+    if chosen.names is not None:
+        return _names(chosen.names)
+    if chosen.pattern is not None:
+        pattern = chosen.pattern.replace("|", "\\|")
+        return f"all whose name matches `{pattern}`"
+    return "all that are found"
+
+
+def _names(names: tuple[str, ...], most: int = 12) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _delay(group: Group) -> str:
+    delay = group.schedule.delay
+    return f"{format_duration(delay)} after its end" if delay else "at its end"
+
+
+def _until(group: Group) -> str:
+    return f" to {group.schedule.end.isoformat()}; still runs by hand" if group.schedule.end else ""
+
+
+def _second_day(group: Group) -> str:
+    return (group.schedule.start + timedelta(days=1)).isoformat()
+
+
+def _after_minimum(group: Group) -> str:
+    return (group.schedule.start + group.history.minimum).isoformat()

@@ -1,0 +1,71 @@
+"""Which intervals a run is about: the ones that were asked for, or the latest complete one.
+
+In: moments as people and schedulers give them. Out: a `TimeRange` on the group's grid. The timetable, the
+tasks and the command line all ask here, so that a run by hand and a scheduled one mean the same intervals.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+from anomaly.exceptions import InvalidRangeError
+from anomaly.groups import Group, TimeRange
+from anomaly.groups.intervals import floor_to
+
+
+def latest_complete(at: datetime, *, interval: timedelta, end: datetime | None) -> TimeRange:
+    """The last whole interval that is over at `at` (aware), and not after the schedule's `end`.
+
+    A schedule that has ended keeps meaning its last interval, so that its DAGs can still be started by hand.
+    """
+    over = floor_to(at if end is None else min(at, end), interval)
+    return TimeRange(over - interval, over, interval)
+
+
+def chosen_range(group: Group, start: datetime | None, end: datetime | None, *, at: datetime) -> TimeRange:
+    """The range from `start` to `end`; without them the latest complete interval at `at`. All aware.
+
+    Raises:
+        InvalidRangeError: only one end is given, or the range is naive, reversed, empty or off the grid.
+    """
+    if start is None and end is None:
+        return latest_complete(at, interval=group.interval, end=group.schedule.end)
+    if start is None or end is None:
+        given, missing = ("end", "start") if start is None else ("start", "end")
+        raise InvalidRangeError(f"found {given} without {missing}; give both, or neither for the latest interval")
+    return group.range(start, end)
+
+
+def chosen_until(group: Group, until: datetime | None, *, at: datetime) -> datetime:
+    """Where the history of a fit ends, UTC: `until`, or what the schedule has counted at `at`. Both aware.
+
+    The delay comes off first: a fit at 06:00 of hourly counts that are taken five minutes late learns up to
+    05:00, because the interval up to 06:00 is not counted yet.
+
+    Raises:
+        InvalidRangeError: `until` is naive or off the grid.
+    """
+    if until is None:
+        counted = latest_complete(at - group.schedule.delay, interval=group.interval, end=group.schedule.end)
+        return counted.end
+    return group.range(until - group.interval if until.tzinfo else until, until).end
+
+
+def parse_moment(written: str, group: Group | None = None) -> datetime:
+    """A moment from ISO 8601. A bare date means midnight in the group's zone, when there is a group.
+
+    A time without offset stays naive: `TimeRange` refuses it with the message that says what to write.
+
+    Raises:
+        InvalidRangeError: not a date or a time.
+    """
+    text = written.strip()
+    try:
+        if group is not None and len(text) == len("2013-02-03"):
+            return datetime.combine(date.fromisoformat(text), time(), group.zone).astimezone(UTC)
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRangeError(
+            f"found {written!r}; expected a date such as 2013-02-03, or a time with its offset such as "
+            "2013-02-03T00:00:00-05:00"
+        ) from None
