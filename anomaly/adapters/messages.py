@@ -1,0 +1,258 @@
+"""What people read about an incident: the words, and the Slack message made of them.
+
+In: a group, an incident, links. Out: plain strings for charts, and Block Kit for Slack. Pure, so that the chart
+and the message always say the same thing in the same words; sending is `anomaly.adapters.slack`.
+
+The limits are Slack's own (https://docs.slack.dev/reference/block-kit/blocks). Text that users chose is escaped
+and shortened here, never passed on as markup: a variable may be called ``<!channel>``.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from anomaly.groups import Group
+from anomaly.ports import Incident, IncidentVariable, Links
+
+Block = dict[str, Any]
+
+HEADER_LIMIT = 150
+SECTION_LIMIT = 3000
+FIELD_LIMIT = 2000
+ALT_TEXT_LIMIT = 2000
+LISTED = 8
+"""Variables with a line of their own; the rest is named in one more line, as far as it goes."""
+NAME_LIMIT = 80
+OTHERS_LIMIT = 400
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HAPPENED = {"drop": "dropped", "surge": "surged", "silent": "fell silent", "frozen": "froze"}
+_HOURS_PER_YEAR = 365.25 * 24
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+def headline(incident: Incident) -> str:
+    """What happened, in one line: ``carriers: 14 variables dropped``."""
+    count = len(incident.variables)
+    who = shortened(incident.variables[0].variable, NAME_LIMIT) if count == 1 else f"{count} variables"
+    return f"{incident.group}: {who} {_happened(incident.kind)}"
+
+
+def moment_words(moment: datetime, zone: ZoneInfo, *, year: bool = True) -> str:
+    """``8 Feb 2013 14:00``, in the zone."""
+    local = moment.astimezone(zone)
+    day = f"{local.day} {_MONTHS[local.month - 1]}"
+    return f"{day} {local.year} {local:%H:%M}" if year else f"{day} {local:%H:%M}"
+
+
+def span_words(start: datetime, end: datetime, zone: ZoneInfo) -> str:
+    """``8 Feb 2013 14:00 - 9 Feb 15:00 EST`` (with a longer dash); what the two ends share is said once."""
+    begins, ends = start.astimezone(zone), end.astimezone(zone)
+    same_day = begins.date() == ends.date()
+    until = f"{ends:%H:%M}" if same_day else moment_words(end, zone, year=begins.year != ends.year)
+    first, last = _zone_name(begins), _zone_name(ends)
+    since = moment_words(start, zone) if first == last else f"{moment_words(start, zone)} {first}"
+    return f"{since} \N{EN DASH} {until} {last}"
+
+
+def duration_words(duration: timedelta) -> str:
+    """``45 min``, ``25 h``, ``3 days``: the two largest units at most."""
+    minutes = round(duration.total_seconds() / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h" if minutes == 0 else f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} days" if hours == 0 else f"{days} days {hours} h"
+
+
+def return_period_words(hours: float) -> str:
+    """``once in 4.7 years``: how often chance alone would do this.
+
+    Args:
+        hours: the return period; positive, may be infinite.
+    """
+    if math.isnan(hours):
+        return "rarity unknown"
+    years = hours / _HOURS_PER_YEAR
+    if years > 1e6:
+        return "less than once in a million years"
+    for size, unit in ((_HOURS_PER_YEAR, "years"), (_HOURS_PER_YEAR / 12, "months"), (24.0, "days"), (1.0, "hours")):
+        if hours >= 2 * size:
+            return f"once in {_two_digits(hours / size)} {unit}"
+    return "about once an hour"
+
+
+def number_words(value: float) -> str:
+    """A count as people write it: ``1,240``, and ``3.2`` where decimals still matter."""
+    if not math.isfinite(value):
+        return "unknown"
+    if abs(value) >= 10 or float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.1f}"
+
+
+def departure_words(observed: float, expected: float) -> str:
+    """``312 instead of 1,240 (-75%)``, with a real minus sign."""
+    words = f"{number_words(observed)} instead of {number_words(expected)}"
+    if not (math.isfinite(observed) and math.isfinite(expected)) or expected <= 0:
+        return words
+    ratio = observed / expected
+    if ratio >= 10:
+        return f"{words} ({number_words(round(ratio))}\N{MULTIPLICATION SIGN} as many)"
+    percent = round(100 * (ratio - 1))
+    sign = "\N{MINUS SIGN}" if percent < 0 else "+"
+    return f"{words} ({sign}{abs(percent)}%)"
+
+
+def state_words(incident: Incident) -> str:
+    """``ongoing, 25 h so far`` or ``resolved after 25 h``."""
+    lasted = duration_words(incident.end - incident.start)
+    return f"resolved after {lasted}" if incident.resolved else f"ongoing, {lasted} so far"
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text on one line and in at most `limit` characters; the middle goes, because ends tell names apart."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "(blank)"
+    if len(line) <= limit:
+        return line
+    head = (limit - 1) // 2
+    return f"{line[:head]}…{line[len(line) - (limit - 1 - head) :]}"
+
+
+# --- the Slack message ------------------------------------------------------------------------------------------
+
+
+def escaped(text: str) -> str:
+    """Text that Slack shows as it is: its three control characters as entities."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def fallback_text(group: Group, incident: Incident) -> str:
+    """The one line for notifications and screen readers, escaped."""
+    span = span_words(incident.start, incident.end, group.zone)
+    rarity = return_period_words(incident.return_period_hours)
+    return escaped(f"{headline(incident)}, {span} ({rarity}): {state_words(incident)}")
+
+
+def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: str | None) -> list[Block]:
+    """The message: header, facts, the worst variables, the chart, and where to look further.
+
+    Args:
+        file_id: the uploaded chart, or None while Slack has not finished processing it.
+    """
+    return [
+        _header(incident),
+        _facts(group, incident),
+        _section(_variable_lines(incident)),
+        _chart(group, incident, file_id),
+        _context(group, links),
+    ]
+
+
+def _header(incident: Incident) -> Block:
+    mark = ":white_check_mark:" if incident.resolved else ":red_circle:"
+    text = _fitting(headline(incident), HEADER_LIMIT - len(mark) - 1)
+    return {"type": "header", "text": {"type": "plain_text", "text": f"{mark} {text}", "emoji": True}}
+
+
+def _facts(group: Group, incident: Incident) -> Block:
+    observed = sum(v.observed for v in incident.variables)
+    expected = sum(v.expected for v in incident.variables)
+    facts = {
+        "When": span_words(incident.start, incident.end, group.zone),
+        "State": state_words(incident).capitalize(),
+        "Observed": departure_words(observed, expected),
+        "By chance": return_period_words(incident.return_period_hours),
+    }
+    fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
+    return {"type": "section", "fields": fields}
+
+
+def _variable_lines(incident: Incident) -> str:
+    lines = [_variable_line(v, incident.kind) for v in incident.variables[:LISTED]]
+    others = incident.variables[LISTED:]
+    if others:
+        lines.append(f"_and {len(others)} more:_ {_others(others)}")
+    return "\n".join(lines)
+
+
+def _variable_line(part: IncidentVariable, usual: str) -> str:
+    kind = "" if part.kind == usual else f", {_happened(part.kind)}"
+    return f"•  {_code(part.variable)}  {departure_words(part.observed, part.expected)}{escaped(kind)}"
+
+
+def _others(others: tuple[IncidentVariable, ...]) -> str:
+    names: list[str] = []
+    length = 0
+    for part in others:
+        name = _code(part.variable)
+        length += len(name) + 2
+        if length > OTHERS_LIMIT:
+            return ", ".join([*names, "…"])
+        names.append(name)
+    return ", ".join(names)
+
+
+def _chart(group: Group, incident: Incident, file_id: str | None) -> Block:
+    if file_id is None:
+        return _mrkdwn_context(["_Slack is still processing the chart._"])
+    alt = f"Chart: observed and expected counts, residuals and thresholds. {headline(incident)}, " + span_words(
+        incident.start, incident.end, group.zone
+    )
+    return {"type": "image", "slack_file": {"id": file_id}, "alt_text": alt[:ALT_TEXT_LIMIT]}
+
+
+def _context(group: Group, links: Links) -> Block:
+    given = {"Airflow run": links.airflow_run, "Model": links.model, "Data Docs": links.data_docs}
+    parts = [f"Owner: {escaped(shortened(group.owner, NAME_LIMIT))}"]
+    parts += [f"<{_address(address)}|{name}>" for name, address in given.items() if address]
+    return _mrkdwn_context(["  ·  ".join(parts)])
+
+
+def _mrkdwn_context(texts: list[str]) -> Block:
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text} for text in texts]}
+
+
+def _section(text: str) -> Block:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _code(name: str) -> str:
+    """A variable's name as code, where nothing in it is markup."""
+    shown = escaped(shortened(name, NAME_LIMIT)).replace("`", "'")
+    return f"`{shown}`"
+
+
+def _address(url: str) -> str:
+    return escaped(url).replace("|", "%7C")
+
+
+def _fitting(text: str, limit: int) -> str:
+    """Escaped text of at most `limit` characters, never cut inside an entity."""
+    size = limit
+    while len(escaped(shortened(text, size))) > limit:
+        size -= 1
+    return escaped(shortened(text, size))
+
+
+def _happened(kind: str) -> str:
+    return _HAPPENED.get(kind, f"out of the ordinary ({kind})")
+
+
+def _two_digits(value: float) -> str:
+    if value < 10:
+        return f"{value:.1f}".removesuffix(".0")
+    magnitude = 10 ** (math.floor(math.log10(value)) - 1)
+    return f"{round(value / magnitude) * magnitude:,}"
+
+
+def _zone_name(local: datetime) -> str:
+    name = local.tzname() or ""
+    return f"UTC{name}" if name[:1] in {"+", "-"} else name

@@ -1,0 +1,252 @@
+"""The Web API methods: arguments in, Slack's answer out. Transport is `app`'s, keeping is `storage`'s.
+
+Each method is a function of the workspace and the call; `METHODS` is all there is. What goes wrong is a `Refusal`
+with Slack's own error code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly.local.slack_preview import blocks as block_kit
+from anomaly.local.slack_preview.storage import Record, Workspace
+
+BOT = {"user": "anomaly", "user_id": "U0ANOMALY0", "bot_id": "B0ANOMALY0", "team": "Preview", "team_id": "T0PREVIEW0"}
+TEXT_LIMIT = 40_000
+
+
+class Refusal(Exception):  # noqa: N818 - the word for what Slack does
+    """Slack says no: ``{"ok": false, "error": code}``."""
+
+    def __init__(self, code: str, **more: Any) -> None:
+        super().__init__(code)
+        self.answer = {"ok": False, "error": code, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One API call. `origin`: this server's address, without a slash at the end."""
+
+    workspace: Workspace
+    arguments: Mapping[str, Any]
+    origin: str
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """An argument that must be there, unless there is a default."""
+        value = self.arguments.get(name, default)
+        if value is None or (value == "" and default is None):
+            raise Refusal(
+                "invalid_arguments", response_metadata={"messages": [f"[ERROR] missing required field: {name}"]}
+            )
+        return str(value)
+
+    def structure(self, name: str) -> Any:
+        """An argument that is JSON: as such, or written as text in a form."""
+        value = self.arguments.get(name)
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise Refusal(f"invalid_{name}_format" if name == "blocks" else "invalid_arguments") from None
+
+    def flag(self, name: str) -> bool:
+        return str(self.arguments.get(name, "")).lower() in {"1", "true"}
+
+    def number(self, name: str, default: int, most: int) -> int:
+        written = self.text(name, str(default))
+        if not written.isdecimal() or not 1 <= int(written) <= most:
+            raise Refusal("invalid_limit" if name == "limit" else "invalid_arguments")
+        return int(written)
+
+    def channel(self, name: str = "channel") -> Record:
+        found = self.workspace.channel(self.text(name))
+        if found is None:
+            raise Refusal("channel_not_found")
+        return found
+
+    def message(self, channel: Record, name: str) -> Record:
+        found = self.workspace.message(channel["id"], self.text(name))
+        if found is None:
+            raise Refusal("message_not_found")
+        return found
+
+
+def _auth_test(call: Call) -> Record:
+    return {"url": f"{call.origin}/", **BOT}
+
+
+def _post_message(call: Call) -> Record:
+    """Unlike in Slack, a channel that is named for the first time comes into being."""
+    where = call.text("channel")
+    channel = call.workspace.channel(where)
+    if channel is None and not where.startswith("C"):
+        channel = call.workspace.open_channel(where.removeprefix("#"))
+    if channel is None:
+        raise Refusal("channel_not_found")
+    thread = str(call.arguments.get("thread_ts") or "")
+    if thread and call.workspace.message(channel["id"], thread) is None:
+        raise Refusal("thread_not_found")
+    message: Record = {
+        "type": "message",
+        "ts": call.workspace.new_ts(channel["id"]),
+        "user": BOT["user_id"],
+        "bot_id": BOT["bot_id"],
+        **_content(call),
+        **({"thread_ts": thread} if thread else {}),
+    }
+    metadata = _metadata(call)
+    if metadata:
+        message["metadata"] = metadata
+    call.workspace.save_message(channel["id"], message)
+    return {"channel": channel["id"], "ts": message["ts"], "message": _public(message, with_metadata=True)}
+
+
+def _update(call: Call) -> Record:
+    channel = call.channel()
+    before = call.message(channel, "ts")
+    message = {
+        **before,
+        **_content(call),
+        "edited": {"user": BOT["user_id"], "ts": call.workspace.new_ts(channel["id"])},
+    }
+    metadata = _metadata(call)
+    if metadata is not None:
+        message["metadata"] = metadata
+    call.workspace.save_message(channel["id"], message)
+    public = _public(message, with_metadata=True)
+    return {"channel": channel["id"], "ts": message["ts"], "text": message["text"], "message": public}
+
+
+def _permalink(call: Call) -> Record:
+    channel = call.channel()
+    message = call.message(channel, "message_ts")
+    return {"channel": channel["id"], "permalink": f"{call.origin}/archives/{channel['id']}/{anchor(message['ts'])}"}
+
+
+def _history(call: Call) -> Record:
+    """Newest first; replies in threads do not appear."""
+    channel = call.channel()
+    oldest, latest = call.text("oldest", "0"), call.text("latest", "9999999999.999999")
+    inclusive = call.flag("inclusive")
+    limit = call.number("limit", 100, 999)
+    cursor = str(call.arguments.get("cursor") or "")
+    found = [
+        message
+        for message in reversed(call.workspace.messages(channel["id"]))
+        if "thread_ts" not in message
+        and (oldest < message["ts"] < latest or (inclusive and message["ts"] in {oldest, latest}))
+        and (not cursor or message["ts"] < cursor)
+    ]
+    page = found[:limit]
+    more = len(found) > limit
+    return {
+        "messages": [_public(m, with_metadata=call.flag("include_all_metadata")) for m in page],
+        "has_more": more,
+        "response_metadata": {"next_cursor": page[-1]["ts"] if more else ""},
+    }
+
+
+def _list_channels(call: Call) -> Record:
+    channels = [{**c, "is_channel": True, "is_member": True, "is_archived": False} for c in call.workspace.channels()]
+    return {"channels": channels, "response_metadata": {"next_cursor": ""}}
+
+
+def _conversation(call: Call) -> Record:
+    return {"channel": {**call.channel(), "is_channel": True, "is_member": True, "is_archived": False}}
+
+
+def _upload_url(call: Call) -> Record:
+    length = call.number("length", 0, 1_000_000_000)
+    file = call.workspace.announce_file(call.text("filename"), length)
+    return {"upload_url": f"{call.origin}/upload/v1/{file['id']}", "file_id": file["id"]}
+
+
+def _complete_upload(call: Call) -> Record:
+    named = call.structure("files")
+    if not isinstance(named, list) or not named:
+        raise Refusal("invalid_arguments")
+    found = [call.workspace.file(str(entry.get("id"))) for entry in named if isinstance(entry, dict)]
+    if len(found) != len(named) or any(file is None or file["state"] == "announced" for file in found):
+        raise Refusal("file_not_found")
+    completed = [
+        call.workspace.complete_file(file, str(entry.get("title") or file["name"]))
+        for file, entry in zip(found, named, strict=True)
+        if file is not None
+    ]
+    return {"files": [_public_file(call, file) for file in completed]}
+
+
+def _file_info(call: Call) -> Record:
+    file = call.workspace.file(call.text("file"))
+    if file is None or file["state"] != "complete":
+        raise Refusal("file_not_found")
+    return {"file": _public_file(call, file)}
+
+
+METHODS: dict[str, Callable[[Call], Record]] = {
+    "auth.test": _auth_test,
+    "chat.getPermalink": _permalink,
+    "chat.postMessage": _post_message,
+    "chat.update": _update,
+    "conversations.history": _history,
+    "conversations.info": _conversation,
+    "conversations.list": _list_channels,
+    "files.completeUploadExternal": _complete_upload,
+    "files.getUploadURLExternal": _upload_url,
+    "files.info": _file_info,
+}
+
+
+def unknown_method(_: Call) -> Record:
+    """For every other name."""
+    raise Refusal("unknown_method")
+
+
+def anchor(ts: str) -> str:
+    """A message's part of its permalink, as Slack writes it: ``p1700000000123456``."""
+    return "p" + ts.replace(".", "")
+
+
+def _content(call: Call) -> Record:
+    text = call.text("text", "")
+    given = call.structure("blocks")
+    if not text and not given:
+        raise Refusal("no_text")
+    if len(text) > TEXT_LIMIT:
+        raise Refusal("msg_too_long")
+    found = block_kit.problems(given or [], call.workspace.file)
+    if found:
+        raise Refusal(
+            "invalid_blocks", errors=found, response_metadata={"messages": [f"[ERROR] {problem}" for problem in found]}
+        )
+    return {"text": text, "blocks": given or []}
+
+
+def _metadata(call: Call) -> Record | None:
+    metadata = call.structure("metadata")
+    if metadata is None:
+        return None
+    if metadata == {}:
+        return {}
+    if not isinstance(metadata, dict) or not {"event_type", "event_payload"} <= metadata.keys():
+        raise Refusal("invalid_metadata_format")
+    return dict(metadata)
+
+
+def _public(message: Record, *, with_metadata: bool) -> Record:
+    return message if with_metadata else {key: value for key, value in message.items() if key != "metadata"}
+
+
+def _public_file(call: Call, file: Record) -> Record:
+    kind = file["filetype"]
+    return {
+        **{key: file[key] for key in ("id", "name", "title", "size", "created")},
+        "filetype": kind,
+        "mimetype": f"image/{'jpeg' if kind == 'jpg' else kind}" if kind != "binary" else "application/octet-stream",
+        "url_private": f"{call.origin}/files/{file['id']}",
+        "permalink": f"{call.origin}/files/{file['id']}",
+    }

@@ -1,0 +1,168 @@
+"""The preview as an ASGI application: API, uploads, pages, and the Data Docs when there are some."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from anomaly.local.slack_preview.api import METHODS, Call, Refusal, anchor, unknown_method
+from anomaly.local.slack_preview.rendering import mrkdwn, plain_text
+from anomaly.local.slack_preview.storage import Record, Workspace
+
+UPLOAD_LIMIT = 64 * 2**20
+_IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif"}
+_PAGE_POLICY = "default-src 'none'; img-src 'self' https:; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+def create_app(folder: Path, *, data_docs: Path | None = None) -> Starlette:
+    """The application.
+
+    Args:
+        folder: keeps channels, messages and files.
+        data_docs: a folder to show at ``/data-docs/``; it may come into being later.
+    """
+    server = _Server(Workspace(folder))
+    routes: list[Route | Mount] = [
+        Route("/", server.home),
+        Route("/channels/{name}", server.channel_page),
+        Route("/archives/{channel}/{anchor}", server.permalink),
+        Route("/files/{file}", server.file),
+        Route("/api/{method}", server.api, methods=["GET", "POST"]),
+        Route("/upload/v1/{file}", server.upload, methods=["POST"]),
+        Route("/healthz", server.healthz),
+    ]
+    if data_docs is not None:
+        routes.append(Mount("/data-docs", StaticFiles(directory=data_docs, html=True, check_dir=False)))
+    # Without a check of the host, a web page elsewhere could read the channels through a name it points here.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    return Starlette(routes=routes, middleware=[hosts])
+
+
+class _Server:
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._pages = Environment(
+            loader=PackageLoader("anomaly.local.slack_preview"),
+            autoescape=select_autoescape(default=True),
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._pages.filters |= {
+            "mrkdwn": mrkdwn,
+            "plain_text": plain_text,
+            "clock": _clock,
+            "day": _day,
+            "anchor": anchor,
+        }
+
+    # --- the API ------------------------------------------------------------------------------------------------
+
+    async def api(self, request: Request) -> Response:
+        method = METHODS.get(request.path_params["method"], unknown_method)
+        try:
+            arguments = await _arguments(request)
+            _authorise(request, arguments)
+            call = Call(self._workspace, arguments, str(request.base_url).rstrip("/"))
+            return JSONResponse({"ok": True, **method(call)})
+        except Refusal as refusal:
+            return JSONResponse(refusal.answer)
+
+    async def upload(self, request: Request) -> Response:
+        file = self._workspace.file(request.path_params["file"])
+        if file is None or file["state"] != "announced":
+            return PlainTextResponse("no such upload", status_code=404)
+        content = await request.body()
+        if len(content) != file["size"] or len(content) > UPLOAD_LIMIT:
+            return PlainTextResponse(f"got {len(content)} bytes, expected {file['size']}", status_code=400)
+        self._workspace.store_content(file, content)
+        return PlainTextResponse(f"OK - {len(content)}")
+
+    async def healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    # --- the pages ------------------------------------------------------------------------------------------------
+
+    async def home(self, _: Request) -> Response:
+        channels = self._workspace.channels()
+        if not channels:
+            return self._page(None)
+        return RedirectResponse(f"/channels/{channels[0]['name']}")
+
+    async def channel_page(self, request: Request) -> Response:
+        channel = self._workspace.channel(request.path_params["name"])
+        return self._page(channel, status=200 if channel else 404)
+
+    async def permalink(self, request: Request) -> Response:
+        channel = self._workspace.channel(request.path_params["channel"])
+        if channel is None:
+            return self._page(None, status=404)
+        return RedirectResponse(f"/channels/{channel['name']}#{request.path_params['anchor']}")
+
+    async def file(self, request: Request) -> Response:
+        file = self._workspace.file(request.path_params["file"])
+        if file is None or file["state"] != "complete":
+            return PlainTextResponse("no such file", status_code=404)
+        media = _IMAGE_TYPES.get(file["filetype"], "application/octet-stream")
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "max-age=31536000, immutable"}
+        return Response(self._workspace.content(file["id"]), media_type=media, headers=headers)
+
+    def _page(self, channel: Record | None, *, status: int = 200) -> Response:
+        messages = self._workspace.messages(channel["id"]) if channel else []
+        replies: dict[str, list[Record]] = {}
+        for message in messages:
+            if "thread_ts" in message:
+                replies.setdefault(message["thread_ts"], []).append(message)
+        page = self._pages.get_template("channel.html").render(
+            channels=self._workspace.channels(),
+            channel=channel,
+            messages=[m for m in messages if "thread_ts" not in m],
+            replies=replies,
+        )
+        return HTMLResponse(page, status_code=status, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+
+async def _arguments(request: Request) -> dict[str, Any]:
+    """From the query, and from a body of JSON or of a form."""
+    arguments: dict[str, Any] = dict(request.query_params)
+    body = await request.body()
+    if not body:
+        return arguments
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            given = json.loads(body)
+        except json.JSONDecodeError:
+            raise Refusal("invalid_json") from None
+        if not isinstance(given, dict):
+            raise Refusal("json_not_object")
+        return arguments | {key: value for key, value in given.items() if value is not None}
+    return arguments | dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _authorise(request: Request, arguments: dict[str, Any]) -> None:
+    """Any token in the form of Slack's will do."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or str(arguments.get("token", ""))
+    if not token:
+        raise Refusal("not_authed")
+    if not token.startswith("xox"):
+        raise Refusal("invalid_auth")
+
+
+def _clock(ts: str) -> str:
+    return f"{datetime.fromtimestamp(float(ts)).astimezone():%H:%M}"
+
+
+def _day(ts: str) -> str:
+    moment = datetime.fromtimestamp(float(ts)).astimezone()
+    return f"{moment:%A}, {moment.day} {moment:%B %Y}"
