@@ -1,0 +1,283 @@
+"""Alert: anomalies become incidents, incidents become messages, each told once.
+
+In: a range of intervals that predict has judged. Out: incidents in the store, and one message with a chart in
+the group's channel for each. Messages go through the outbox: what was enqueued is delivered exactly once, also
+when this is run twice, and later when Slack is down. While an incident goes on, and when it ends, its message
+is edited; the channel hears of it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from anomaly.detection.incidents import Anomaly, Incident, gather
+from anomaly.exceptions import AnomalyError, SlackRejectedError, SlackUnavailableError
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import (
+    Channel,
+    ChartData,
+    Charts,
+    ChartStore,
+    ChartVariable,
+    FittedVariable,
+    Links,
+    OutboxEntry,
+    Store,
+)
+
+log = logging.getLogger(__name__)
+
+CHART_VARIABLES = 6
+CHART_BEFORE = timedelta(days=4)
+CHART_AFTER = timedelta(days=1)
+LONGEST_WAIT = timedelta(hours=6)
+FIRST_WAIT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertReport:
+    """What one run of alert did."""
+
+    start: str
+    end: str
+    anomalies: int
+    opened: int
+    changed: int
+    resolved: int
+    withdrawn: int
+    posted: int
+    edited: int
+    waiting: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.anomalies:,} anomalous intervals; incidents: {self.opened} opened, {self.changed} changed, "
+            f"{self.resolved} resolved, {self.withdrawn} withdrawn; messages: {self.posted} posted, "
+            f"{self.edited} edited, {self.waiting} waiting"
+        )
+
+
+def alert(
+    group: Group,
+    start: datetime,
+    end: datetime,
+    *,
+    store: Store,
+    charts: Charts,
+    chart_store: ChartStore,
+    channel: Channel,
+    links: Links,
+    now: datetime,
+) -> AlertReport:
+    """Gathers the incidents that the range takes part in, and delivers what there is to say.
+
+    Raises:
+        InvalidRangeError: empty, reversed, naive or off the grid.
+        SlackUnavailableError: a message could not be delivered; it stays in the outbox.
+        SlackRejectedError: Slack refused a message for good; it stays in the outbox too, for after the mending.
+    """
+    within = group.range(start, end)
+    anomalies, until = _anomalies_around(group, within, store)
+    before = _stored_around(group, anomalies, within, until, store)
+    gathered = gather(
+        group.name,
+        anomalies,
+        step=group.interval,
+        merge_gap=group.incidents.merge_gap,
+        min_anomalies=group.incidents.min_anomalies,
+        until=until,
+    )
+    matched, withdrawn = _matched(gathered, before)
+    saved = store.save_incidents(group, matched, withdrawn=[w.id for w in withdrawn if w.id is not None])
+    _enqueue(saved, withdrawn, before, store)
+
+    posted, edited, failures = _deliver(
+        group, store=store, charts=charts, chart_store=chart_store, channel=channel, links=links, now=now
+    )
+    known = {b.id: b for b in before}
+    report = AlertReport(
+        start=within.start.isoformat(),
+        end=within.end.isoformat(),
+        anomalies=len(anomalies),
+        opened=sum(s.id not in known for s in saved),
+        changed=sum(s.id in known and not s.says_the_same_as(known[s.id]) for s in saved),
+        resolved=sum(s.resolved and not (s.id in known and known[s.id].resolved) for s in saved),
+        withdrawn=len(withdrawn),
+        posted=posted,
+        edited=edited,
+        waiting=store.waiting(group),
+    )
+    log.info("%s %s: %s", group.name, within, report)
+    if failures:
+        raise _worst(failures)
+    return report
+
+
+def _anomalies_around(group: Group, within: TimeRange, store: Store) -> tuple[Sequence[Anomaly], datetime]:
+    """The anomalies of every incident that the range can touch, and the end of the last judged interval.
+
+    Going back, the search ends where no anomaly lies in a whole merge gap. Going forward it takes all there is,
+    so that running an old range again does not cut short what happened later.
+    """
+    latest = store.predicted_until(group)
+    until = max(within.end, latest + group.interval) if latest else within.end
+    begin = group.floor(within.start - group.lateness)
+    gap = group.incidents.merge_gap + group.interval
+    while earlier := store.anomalies(group, TimeRange(group.floor(begin - gap), begin, group.interval)):
+        begin = earlier[0].start
+    return store.anomalies(group, TimeRange(begin, until, group.interval)), until
+
+
+def _stored_around(
+    group: Group, anomalies: Sequence[Anomaly], within: TimeRange, until: datetime, store: Store
+) -> tuple[Incident, ...]:
+    begin = min([group.floor(within.start - group.lateness), *(a.start for a in anomalies[:1])])
+    return store.incidents(group, TimeRange(begin, until, group.interval))
+
+
+def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[list[Incident], list[Incident]]:
+    """Each gathered incident under the id of the stored one it continues; and those that are no more."""
+    left = list(before)
+    matched = []
+    for incident in gathered:
+        same = [old for old in left if old.start < incident.end and incident.start < old.end]
+        if same:
+            left = [old for old in left if old not in same[:1]]
+            matched.append(replace(incident, **{name: getattr(same[0], name) for name in ("id", *_DELIVERED)}))
+        else:
+            matched.append(incident)
+    return matched, left
+
+
+_DELIVERED = ("channel", "slack_ts", "permalink", "chart")
+
+
+def _enqueue(
+    saved: Sequence[Incident], withdrawn: Sequence[Incident], before: Sequence[Incident], store: Store
+) -> None:
+    known = {old.id: old for old in before}
+    for incident in saved:
+        if incident.id is None:
+            continue
+        old = known.get(incident.id)
+        if old is None:
+            store.enqueue(f"incident-{incident.id}-post", incident.id, "post")
+        elif not incident.says_the_same_as(old):
+            store.enqueue(f"incident-{incident.id}-update-{_digest(incident)}", incident.id, "update")
+    for incident in withdrawn:
+        if incident.id is not None:
+            store.enqueue(f"incident-{incident.id}-withdraw-{_digest(incident)}", incident.id, "update")
+
+
+def _digest(incident: Incident) -> str:
+    told = replace(incident, slack_ts=None, permalink=None, chart=None, channel=None)
+    return hashlib.sha256(repr(astuple(told)).encode()).hexdigest()[:16]
+
+
+def _deliver(
+    group: Group,
+    *,
+    store: Store,
+    charts: Charts,
+    chart_store: ChartStore,
+    channel: Channel,
+    links: Links,
+    now: datetime,
+) -> tuple[int, int, list[AnomalyError]]:
+    posted = edited = 0
+    failures: list[AnomalyError] = []
+    told: dict[int, Incident] = {}
+    with store.due(group, at=now) as entries:
+        for entry in entries:
+            incident = told.get(entry.incident.id or 0, entry.incident)
+            try:
+                if entry.action == "post":
+                    told[incident.id or 0] = _post(group, entry, store, charts, chart_store, channel, links, now)
+                    posted += 1
+                elif incident.slack_ts is not None:
+                    done = channel.update(group, incident, links=links)
+                    store.delivered(
+                        entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=None, at=now
+                    )
+                    edited += 1
+            except (SlackUnavailableError, SlackRejectedError) as refused:
+                wait = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
+                store.postponed(entry, error=str(refused), until=now + wait)
+                log.warning("message %s was not delivered, next try in %s: %s", entry.key, wait, refused)
+                failures.append(refused)
+    return posted, edited, failures
+
+
+def _post(
+    group: Group,
+    entry: OutboxEntry,
+    store: Store,
+    charts: Charts,
+    chart_store: ChartStore,
+    channel: Channel,
+    links: Links,
+    now: datetime,
+) -> Incident:
+    incident = entry.incident
+    png = charts.incident(chart_data(group, incident, store))
+    chart = chart_store.save(f"{group.name}/{incident.start:%Y-%m-%dT%H%M}Z-{incident.id}.png", png)
+    done = channel.post(group, incident, png=png, links=links, key=entry.key)
+    store.delivered(entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=chart, at=now)
+    return replace(incident, channel=done.channel, slack_ts=done.ts, permalink=done.permalink, chart=chart)
+
+
+def _worst(failures: Sequence[AnomalyError]) -> AnomalyError:
+    """What trying again cannot mend comes first."""
+    return next((f for f in failures if isinstance(f, SlackRejectedError)), failures[0])
+
+
+def chart_data(group: Group, incident: Incident, store: Store) -> ChartData:
+    """What an incident's chart shows, from the metadata alone."""
+    latest = store.predicted_until(group) or incident.end
+    shown = TimeRange(
+        max(group.floor(incident.start - CHART_BEFORE), group.first_interval()),
+        max(min(group.floor(incident.end + CHART_AFTER), latest + group.interval), incident.end),
+        group.interval,
+    )
+    names = [part.variable for part in incident.variables[:CHART_VARIABLES]]
+    by_name = {v.name: v for v in store.variables(group)}
+    variables = [by_name[name] for name in names]
+    counts = store.read_counts(group, variables, shown).counts
+    predictions = store.read_predictions(group, variables, shown)
+    fitted: dict[str, FittedVariable] = {}
+    for fit in store.champions(group, shown):
+        fitted |= {f.variable.name: f for f in store.fitted(fit.id) if f.distribution}
+
+    unknown = np.full(counts.shape, np.nan)
+    parts = []
+    for row, name in enumerate(names):
+        judged = fitted.get(name)
+        p = predictions
+        parts.append(
+            ChartVariable(
+                variable=name,
+                starts=shown.starts(),
+                observed=counts[row],
+                predicted=p.predicted[row] if p else unknown[row],
+                lower=p.lower[row] if p else unknown[row],
+                upper=p.upper[row] if p else unknown[row],
+                residuals=p.residuals[row] if p else unknown[row],
+                anomalous=p.kinds[row] != "" if p else np.zeros(len(shown), dtype=bool),
+                fitted_residuals=judged.residuals.astype(np.float64) if judged else np.empty(0),
+                distribution=judged.distribution if judged else "",
+                parameters=judged.parameters if judged else (),
+                residual_lower=judged.lower if judged else float("-inf"),
+                residual_upper=judged.upper if judged else float("inf"),
+            )
+        )
+    return ChartData(group=group, incident=incident, variables=tuple(parts))
