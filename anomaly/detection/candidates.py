@@ -1,0 +1,64 @@
+"""The architectures that compete, by name: an entry is `functools.partial` and one line.
+
+In: a name from a group's YAML. Out: `Candidate`, which knows its window and how its network is built, or, for
+those without weights, how it forecasts. Listed from the simplest to the most complex: ties go to the earlier.
+
+Importing this does not import Keras: builders do when they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detection.networks import dense, lstm, naive
+from anomaly.detection.windows import WindowSpec, recent_and_seasonal, same_time_in_weeks
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An architecture with its options. It has either a network or a forecast."""
+
+    window: Callable[[timedelta], WindowSpec]
+    """From the interval's length to the window it is shown."""
+    network: Callable[[int, tuple[int, int]], Any] | None = None
+    """From V and (L, F) to an untrained Keras model."""
+    forecast: Callable[[Float32], Float32] | None = None
+    """From scaled windows (V, B, L, F) to scaled predictions (V, B), without weights."""
+
+
+_weeks = partial(same_time_in_weeks, weeks=4)
+_seven = partial(recent_and_seasonal, length=7)
+
+CANDIDATES: dict[str, Candidate] = {
+    "seasonal-naive": Candidate(window=_weeks, forecast=naive.median),
+    "dense-16-mae": Candidate(window=_seven, network=partial(dense.network, hidden=(32, 16), dropout=0.1)),
+    "lstm-16-mae": Candidate(window=_seven, network=partial(lstm.network, units=16)),
+}
+"""What a group's YAML may name."""
+
+CONSTANT = "constant"
+FALLBACKS: dict[str, Candidate] = {
+    CONSTANT: Candidate(window=partial(recent_and_seasonal, length=1), forecast=naive.lowest),
+}
+"""What variables get that cannot be fitted: the constant that their scaler's minimum states."""
+
+
+def candidate(name: str) -> Candidate:
+    """The candidate or fallback of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = CANDIDATES | FALLBACKS
+    if name not in known:
+        raise ValueError(f"candidate {name!r} is unknown; expected one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,21 @@
+"""Forecasts without weights: the baseline every network has to beat, and the fallback's constant."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+
+def median(windows: Float32) -> Float32:
+    """Median over the window of what is known of it: (V, B, L, F) to (V, B); NaN where nothing is known."""
+    flat = windows.reshape(*windows.shape[:2], -1)
+    known = np.isfinite(flat).any(axis=2)
+    forecast = np.nanmedian(np.where(known[..., None], flat, 0.0), axis=2)
+    return np.where(known, forecast, np.nan).astype(np.float32)
+
+
+def lowest(windows: Float32) -> Float32:
+    """Zero, which a scaler turns into its minimum: the constant forecast that the metadata states."""
+    return np.zeros(windows.shape[:2], np.float32)

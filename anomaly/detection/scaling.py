@@ -1,0 +1,56 @@
+"""Min-max scaling per variable: the numbers a network sees lie between 0 and 1.
+
+In: transformed counts of the training part only (what comes later must not leak into the scale). Out: `Scaler`,
+whose two numbers per variable are kept as metadata; nothing else is needed to scale and unscale again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """`minimum`, `maximum`: (V,), in the group's transform. Variables whose two are equal are only shifted."""
+
+    minimum: Floats
+    maximum: Floats
+
+    @classmethod
+    def fit(cls, values: ArrayLike) -> Scaler:
+        """From (V, N) values of the training part, NaN left out; a variable with nothing but NaN gets 0 and 1."""
+        z = np.asarray(values, dtype=np.float64)
+        empty = ~np.isfinite(z).any(axis=1)
+        minimum = np.where(np.isfinite(z), z, np.inf).min(axis=1)
+        maximum = np.where(np.isfinite(z), z, -np.inf).max(axis=1)
+        return cls(np.where(empty, 0.0, minimum), np.where(empty, 1.0, maximum))
+
+    @property
+    def span(self) -> Floats:
+        """(V,), above zero."""
+        span = self.maximum - self.minimum
+        return np.where(span > 0, span, 1.0)
+
+    def scale(self, values: ArrayLike) -> Floats:
+        """(V, ...) in the transform to scaled; the training part lies in [0, 1], what is new may lie outside."""
+        z = np.asarray(values, dtype=np.float64)
+        return (z - self._along(self.minimum, z)) / self._along(self.span, z)
+
+    def unscale(self, scaled: ArrayLike) -> Floats:
+        """(V, ...) scaled back to the transform."""
+        s = np.asarray(scaled, dtype=np.float64)
+        return s * self._along(self.span, s) + self._along(self.minimum, s)
+
+    def take(self, rows: ArrayLike) -> Scaler:
+        """The scaler of some of the variables, by index or mask."""
+        index = np.asarray(rows)
+        return Scaler(self.minimum[index], self.maximum[index])
+
+    @staticmethod
+    def _along(per_variable: Floats, values: Floats) -> Floats:
+        return per_variable.reshape(-1, *[1] * (values.ndim - 1))

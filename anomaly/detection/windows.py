@@ -1,0 +1,149 @@
+"""What a network is shown before it predicts an interval: a window of earlier counts, declared as lags.
+
+In: a `WindowSpec`, the starts of the intervals to predict, the interval's length and the group's time zone.
+Out: `lags`, whole numbers of intervals to look back, (N, L, F); and with them `gather` cuts the windows out of a
+series, (V, N, L, F).
+
+Lags are numbers and not moments because then a window of a thousand variables is one indexing operation, and
+because a lag that is at least 1 cannot look at the interval it predicts. Seasonal lags follow the clock on the
+wall of the group's zone: "the same time yesterday" is 23 or 25 hours ago when the clock was changed in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+Starts = NDArray[np.datetime64]
+Lags = NDArray[np.int64]
+
+_DAY = 86_400
+_ZONE_CHANGE = timedelta(hours=2)
+"""No zone's clock jumps by more, short of moving the date line."""
+_OFFSET_GRID = 900
+"""Seconds. Zones change their offset on whole quarters of an hour, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """One feature: the `length` most recent intervals, oldest first."""
+
+    length: int
+
+    def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:  # noqa: ARG002
+        """(N, length)"""
+        back = np.arange(self.length, 0, -1, dtype=np.int64)
+        return np.broadcast_to(back, (len(starts), self.length))
+
+    def reach(self, step: timedelta) -> timedelta:
+        return self.length * step
+
+
+@dataclass(frozen=True, slots=True)
+class SameLocalTime:
+    """One feature: the same time on the wall clock, each of `days` days ago, oldest first."""
+
+    days: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.days)
+
+    def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:
+        """(N, length). Where the clock skipped that time, the interval nearest to it; never less than 1."""
+        seconds = _seconds(starts)
+        now = utc_offsets(seconds, zone)
+        columns = []
+        for days in self.days:
+            guess = seconds - days * _DAY
+            back = days * _DAY - now + utc_offsets(guess, zone)
+            columns.append(np.maximum(np.rint(back / step.total_seconds()).astype(np.int64), 1))
+        return np.stack(columns, axis=1)
+
+    def reach(self, step: timedelta) -> timedelta:
+        return timedelta(days=max(self.days)) + _ZONE_CHANGE + step
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """An input of L steps by F features: one column of L lags for each feature."""
+
+    columns: tuple[Recent | SameLocalTime, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {column.length for column in self.columns}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(f"columns have lengths {sorted(lengths)}; expected one length above zero for all")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(L, F)"""
+        return self.columns[0].length, len(self.columns)
+
+    def reach(self, step: timedelta) -> timedelta:
+        """How much before an interval's start must be known for its window to be complete; at most."""
+        return max(column.reach(step) for column in self.columns)
+
+    def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:
+        """Whole intervals to look back, all at least 1: (N, L, F).
+
+        Args:
+            starts: (N,) starts of the intervals to predict, datetime64[s] in UTC.
+            step: length of an interval.
+            zone: the group's, for what "the same time" means.
+        """
+        return np.stack([column.lags(starts, step, zone) for column in self.columns], axis=2)
+
+
+def season(step: timedelta) -> int:
+    """Days after which counts repeat: 1, or 7 when an interval is a whole day."""
+    return 7 if step >= timedelta(days=1) else 1
+
+
+def recent_and_seasonal(step: timedelta, *, length: int = 7) -> WindowSpec:
+    """The `length` latest intervals, beside the same local time in the `length` seasons before."""
+    return WindowSpec((Recent(length), SameLocalTime(tuple(n * season(step) for n in range(length, 0, -1)))))
+
+
+def same_time_in_weeks(step: timedelta, *, weeks: int = 4) -> WindowSpec:  # noqa: ARG001
+    """The same local time on the same day of the week, in the `weeks` weeks before."""
+    return WindowSpec((SameLocalTime(tuple(7 * n for n in range(weeks, 0, -1))),))
+
+
+def gather(series: NDArray[np.floating], at: NDArray[np.int64], lags: Lags) -> NDArray[np.float32]:
+    """Cuts windows out of series: (V, N, L, F) float32.
+
+    Args:
+        series: (V, T), one value per interval.
+        at: (N,) index along T of the intervals to predict; T itself is the interval after the last.
+        lags: (N, L, F), at least 1. What lies before the series' beginning is NaN.
+
+    Raises:
+        ValueError: a lag below 1, which would look at what is to be predicted.
+    """
+    if lags.size and lags.min() < 1:
+        raise ValueError(f"a lag is {lags.min()}; expected at least 1, or the window sees what it predicts")
+    positions = at[:, None, None] - lags
+    windows = series.astype(np.float32)[:, np.maximum(positions, 0)]
+    windows[:, positions < 0] = np.nan
+    return windows
+
+
+def utc_offsets(seconds: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.int64]:
+    """Seconds that the zone's wall clock is ahead of UTC at each of these Unix times; any shape."""
+    quarters, back = np.unique(seconds // _OFFSET_GRID, return_inverse=True)
+    offsets = [_offset(int(quarter) * _OFFSET_GRID, zone) for quarter in quarters]
+    return np.array(offsets, dtype=np.int64)[back].reshape(seconds.shape)
+
+
+def _offset(second: int, zone: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+
+def _seconds(starts: Starts) -> NDArray[np.int64]:
+    return starts.astype("datetime64[s]").astype(np.int64)
