@@ -6,6 +6,6 @@ It stands apart from `group_dags.py` because Airflow drops all the DAGs of a fil
 from __future__ import annotations
 
 from anomaly.adapters.settings import Settings
-from anomaly.groups import load_groups
+from anomaly.orchestration.group_files import checked_groups
 
-load_groups(Settings.from_environment().groups)
+checked_groups(Settings.from_environment().groups)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow.sdk import Asset, Context
 
-from anomaly.groups import Group, TimeRange
+from anomaly.groups import Group
+from anomaly.orchestration.running import Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,13 @@ class GroupAssets:
     @classmethod
     def of(cls, group: Group) -> GroupAssets:
         def asset(what: str) -> Asset:
-            return Asset(
-                name=f"anomaly.{group.name}.{what}", uri=f"anomaly://{group.name}/{what}", group="anomaly"
-            )
+            return Asset(name=f"anomaly.{group.name}.{what}", uri=f"anomaly://{group.name}/{what}", group="anomaly")
 
         return cls(asset("counts"), asset("model"), asset("predictions"), asset("incidents"))
 
 
-def tell(context: Context, asset: Asset, report: Mapping[str, Any], within: TimeRange | None = None) -> None:
-    """Puts the report on the asset event that this task emits when it succeeds."""
-    covered = {"start": within.start.isoformat(), "end": within.end.isoformat()} if within else {}
-    context["outlet_events"][asset].extra = {**covered, **report}
+def tell(context: Context | dict[str, Any], asset: Asset, done: Done) -> dict[str, Any]:
+    """Puts what was done on the asset event that this task emits when it succeeds; returns the report."""
+    covered = {"start": done.within.start.isoformat(), "end": done.within.end.isoformat()}
+    context["outlet_events"][asset].extra = {**done.report, **covered, "seconds": round(done.seconds, 1)}
+    return done.report

@@ -12,7 +12,9 @@ from typing import Any
 from airflow.sdk import DAG, Context, Param, task
 
 from anomaly.groups import Group, TimeRange
+from anomaly.orchestration import running
 from anomaly.orchestration.assets import GroupAssets, tell
+from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.pages import fit_page, watch_page
 from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment
 from anomaly.orchestration.retries import RETRIES
@@ -54,38 +56,24 @@ def watch_dag(group: Group) -> DAG:
         def update(**context: Any) -> dict[str, Any]:
             """Counts the events of every variable in the source's own engine, checks what it read, keeps failing
             rows in quarantine with the reason, enrols new variables and stores the counts, zeros included."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_update
-
-            within = _range(group, context)
-            report = run_update(airflow_world(), group, within)
-            tell(context, assets.counts, report, within)
-            return report
+            done = running.run_update(airflow_world(), group, _range(group, context))
+            return tell(context, assets.counts, done)
 
         @task(inlets=[assets.counts, assets.model], outlets=[assets.predictions])
         def predict(**context: Any) -> dict[str, Any]:
             """Compares the counts with what the champion expects, and stores predictions and anomalies. Without a
             champion there is nothing to compare with: fit first."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_predict
-
-            within = _range(group, context)
-            report = run_predict(airflow_world(), group, within)
-            tell(context, assets.predictions, report, within)
-            return report
+            done = running.run_predict(airflow_world(), group, _range(group, context))
+            return tell(context, assets.predictions, done)
 
         @task(inlets=[assets.predictions], outlets=[assets.incidents])
         def alert(**context: Any) -> dict[str, Any]:
             """Gathers anomalies into incidents, draws their charts and posts them to the channel: one message per
             incident, sent once even when this task runs twice, and later when Slack is down."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import airflow_run_address, run_alert
-
-            within, world = _range(group, context), airflow_world()
-            address = airflow_run_address(world.settings, context["dag"].dag_id, context["run_id"])
-            report = run_alert(world, group, within, airflow_run=address)
-            tell(context, assets.incidents, report, within)
-            return report
+            world = airflow_world()
+            address = running.airflow_run_address(world.settings, context["dag"].dag_id, context["run_id"])
+            done = running.run_alert(world, group, _range(group, context), airflow_run=address)
+            return tell(context, assets.incidents, done)
 
         update() >> predict() >> alert()
     return dag
@@ -111,46 +99,32 @@ def fit_dag(group: Group) -> DAG:
         @task(inlets=[assets.counts])
         def prepare(**context: Any) -> list[dict[str, Any]]:
             """Checks that the history is complete and long enough, and divides the variables into shards."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_prepare
-
             asked = context["params"]["until"]
             at = context.get("logical_date") or context["dag_run"].run_after
             until = chosen_until(group, parse_moment(asked) if asked else None, at=at)
-            fit, report = run_prepare(airflow_world(), group, until)
+            fit, done = running.run_prepare(airflow_world(), group, until)
             context["ti"].xcom_push(key="fit", value=fit.id)
-            context["ti"].xcom_push(key="report", value=report)
+            context["ti"].xcom_push(key="report", value=done.report)
             return [{"shard": n, "name": f"shard {n + 1} of {fit.shards}"} for n in range(fit.shards)]
 
         @task(map_index_template="{{ task.op_kwargs['part']['name'] }}", max_active_tis_per_dag=SHARDS_AT_A_TIME)
         def train(part: dict[str, Any], fit_id: str) -> dict[str, Any]:
             """Trains every candidate for all variables of the shard at once, picks the best of each variable on the
             test period (the champion competes too), and fits the residuals' distribution and the thresholds."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_train
-
-            return run_train(airflow_world(), group, fit_id, part["shard"])
+            return running.run_train(airflow_world(), group, fit_id, part["shard"]).report
 
         @task(trigger_rule="none_failed")
         def register(fit_id: str) -> dict[str, Any]:
             """Makes the trained networks a version of the group's registered model, as `challenger`."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_register
-
-            return run_register(airflow_world(), group, fit_id)
+            return running.run_register(airflow_world(), group, fit_id).report
 
         @task(outlets=[assets.model])
         def promote(fit_id: str, **context: Any) -> dict[str, Any]:
             """Makes the challenger the `champion`, which predict uses from its next run on."""
-            from anomaly.orchestration.connections import airflow_world
-            from anomaly.orchestration.running import run_promote
-
-            report = run_promote(airflow_world(), group, fit_id)
-            tell(context, assets.model, report)
-            return report
+            return tell(context, assets.model, running.run_promote(airflow_world(), group, fit_id))
 
         parts = prepare()
-        fit_id = parts["fit"]
+        fit_id = parts["fit"]  # type: ignore[index]  # by the key that prepare pushed
         train.partial(fit_id=fit_id).expand(part=parts) >> register(fit_id) >> promote(fit_id)
     return dag
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from anomaly.exceptions import InvalidRangeError
 from anomaly.groups import Group, TimeRange
-from anomaly.groups.intervals import floor_to
+from anomaly.groups.intervals import ceil_to, floor_to
 
 
 def latest_complete(at: datetime, *, interval: timedelta, end: datetime | None) -> TimeRange:
@@ -20,6 +20,44 @@ def latest_complete(at: datetime, *, interval: timedelta, end: datetime | None) 
     """
     over = floor_to(at if end is None else min(at, end), interval)
     return TimeRange(over - interval, over, interval)
+
+
+def next_interval(
+    now: datetime,
+    *,
+    interval: timedelta,
+    delay: timedelta,
+    end: datetime | None,
+    earliest: datetime | None,
+    last: tuple[datetime, datetime] | None,
+    catchup: bool,
+) -> TimeRange | None:
+    """The interval that is scheduled after the last one, or None when the schedule is over or has no beginning.
+
+    Args:
+        now: aware, as every moment here.
+        interval: of the group.
+        delay: after an interval's end, before its run starts.
+        end: of the schedule; no interval that ends later is scheduled.
+        earliest: nothing that starts before it is scheduled.
+        last: start and end of what was scheduled last, on the grid of that time.
+        catchup: whether everything since `earliest` is scheduled; otherwise not before the latest counted one.
+    """
+    starts: list[datetime] = []
+    if earliest is not None:
+        starts.append(ceil_to(earliest, interval))
+    if last is not None:
+        following = floor_to(last[1], interval)
+        # Where the group's interval has become longer, the grid's boundary can lie inside the last one.
+        starts.append(following if following > last[0] else following + interval)
+    if not starts:
+        return None
+    if not catchup:
+        starts.append(latest_complete(now - delay, interval=interval, end=None).start)
+    start = max(starts)
+    if end is not None and start + interval > end:
+        return None
+    return TimeRange(start, start + interval, interval)
 
 
 def chosen_range(group: Group, start: datetime | None, end: datetime | None, *, at: datetime) -> TimeRange:

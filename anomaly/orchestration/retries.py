@@ -15,7 +15,9 @@ from anomaly.exceptions import PermanentError, TransientError
 
 POLICY = ExceptionRetryPolicy(
     rules=[
-        RetryRule(PermanentError, RetryAction.FAIL, reason="Trying again cannot help until somebody changes something."),
+        RetryRule(
+            PermanentError, RetryAction.FAIL, reason="Trying again cannot help until somebody changes something."
+        ),
         RetryRule(TransientError, RetryAction.RETRY, reason="The world was not ready; a later try may succeed."),
     ]
 )

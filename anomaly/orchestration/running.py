@@ -1,17 +1,18 @@
 """One run of one stage: real adapters in, what it did out, timed and put on record.
 
 The Airflow tasks and the command line both call these functions and nothing of the stages directly: how a
-stage is given its stores, what is logged of it and what is recorded is written here once. Each returns the
-stage's report as a small dictionary that JSON can hold.
+stage is given its stores, and what is recorded of it, is written here once. A stage that raises leaves no record:
+the scheduler and the terminal have its story.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from anomaly.adapters.settings import Settings
@@ -22,15 +23,50 @@ from anomaly.ports import Fit, Links, Store
 
 log = logging.getLogger(__name__)
 
-Report = dict[str, Any]
 Clock = Callable[[], datetime]
+
+
+class Report(Protocol):
+    """What every stage returns: a sentence as text, and a small dictionary that JSON can hold."""
+
+    def as_dict(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A stage that went well."""
+
+    stage: str
+    within: TimeRange
+    report: dict[str, Any]
+    said: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.stage} for {self.within} took {self.seconds:.1f} s: {self.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """The report of prepare, which returns the fit that it began."""
+
+    fit: Fit
+
+    def as_dict(self) -> Mapping[str, Any]:
+        return {"fit": self.fit.id, "intervals": len(self.fit.history), "shards": self.fit.shards}
+
+    def __str__(self) -> str:
+        return (
+            f"began fit {self.fit.id} on {len(self.fit.history):,} intervals, to be trained in "
+            f"{self.fit.shards} {'shard' if self.fit.shards == 1 else 'shards'}"
+        )
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def run_update(world: World, group: Group, within: TimeRange, *, clock: Clock = utc_now) -> Report:
+def run_update(world: World, group: Group, within: TimeRange, *, clock: Clock = utc_now) -> Done:
     """Counts the range's events in the source."""
     began = _begin(group, "update", within)
     from anomaly.stages import update
@@ -39,10 +75,10 @@ def run_update(world: World, group: Group, within: TimeRange, *, clock: Clock = 
     done = update.update(
         group, within.start, within.end, source=world.source(group), store=store, checks=world.checks(), now=clock()
     )
-    return _record(store, group, "update", within, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "update", within, done, began=began, at=clock())
 
 
-def run_predict(world: World, group: Group, within: TimeRange, *, clock: Clock = utc_now) -> Report:
+def run_predict(world: World, group: Group, within: TimeRange, *, clock: Clock = utc_now) -> Done:
     """Judges the range's counts by the champion."""
     began = _begin(group, "predict", within)
     from anomaly.stages import predict
@@ -58,12 +94,12 @@ def run_predict(world: World, group: Group, within: TimeRange, *, clock: Clock =
         forecaster=world.forecaster(),
         now=clock(),
     )
-    return _record(store, group, "predict", within, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "predict", within, done, began=began, at=clock())
 
 
 def run_alert(
     world: World, group: Group, within: TimeRange, *, airflow_run: str | None = None, clock: Clock = utc_now
-) -> Report:
+) -> Done:
     """Gathers the range's anomalies into incidents and tells the channel.
 
     Args:
@@ -84,21 +120,20 @@ def run_alert(
         links=links(world.settings, group, airflow_run=airflow_run),
         now=clock(),
     )
-    return _record(store, group, "alert", within, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "alert", within, done, began=began, at=clock())
 
 
-def run_prepare(world: World, group: Group, until: datetime, *, clock: Clock = utc_now) -> tuple[Fit, Report]:
+def run_prepare(world: World, group: Group, until: datetime, *, clock: Clock = utc_now) -> tuple[Fit, Done]:
     """Begins a fit: checks that the history up to `until` is complete, and says how many shards it takes."""
     began = _begin(group, "fit.prepare")
     from anomaly.stages import fit
 
     store = world.store()
     begun = fit.prepare(group, until, store=store, checks=world.checks(), registry=world.registry(), now=clock())
-    report = {"fit": begun.id, "intervals": len(begun.history), "shards": begun.shards}
-    return begun, _record(store, group, "fit.prepare", begun.history, report, began=began, at=clock())
+    return begun, _record(store, group, "fit.prepare", begun.history, _Begun(begun), began=began, at=clock())
 
 
-def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clock = utc_now) -> Report:
+def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clock = utc_now) -> Done:
     """Trains every candidate for the shard's variables and picks the best of each."""
     store = world.store()
     history = _history(store, fit_id)
@@ -114,10 +149,10 @@ def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clo
         artifacts=world.artifacts(),
         forecaster=world.forecaster(),
     )
-    return _record(store, group, "fit.train", history, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "fit.train", history, done, began=began, at=clock())
 
 
-def run_register(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Report:
+def run_register(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
     """Makes the trained networks a version of the group's registered model, as challenger."""
     store = world.store()
     history = _history(store, fit_id)
@@ -125,10 +160,10 @@ def run_register(world: World, group: Group, fit_id: str, *, clock: Clock = utc_
     from anomaly.stages import fit
 
     done = fit.register(group, fit_id, store=store, registry=world.registry())
-    return _record(store, group, "fit.register", history, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "fit.register", history, done, began=began, at=clock())
 
 
-def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Report:
+def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
     """Makes the challenger the champion."""
     store = world.store()
     history = _history(store, fit_id)
@@ -136,7 +171,7 @@ def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_n
     from anomaly.stages import fit
 
     done = fit.promote(group, fit_id, store=store, registry=world.registry())
-    return _record(store, group, "fit.promote", history, done.as_dict(), began=began, at=clock())
+    return _record(store, group, "fit.promote", history, done, began=began, at=clock())
 
 
 def links(settings: Settings, group: Group, *, airflow_run: str | None = None) -> Links:
@@ -152,29 +187,6 @@ def airflow_run_address(settings: Settings, dag_id: str, run_id: str) -> str | N
     return f"{settings.link_airflow.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
 
 
-def sentence(report: Mapping[str, Any]) -> str:
-    """A report as people read it: ``3 variables, 1,440 events, silent: a, b``."""
-    return ", ".join(_phrase(key.replace("_", " "), value) for key, value in report.items())
-
-
-def _phrase(words: str, value: Any) -> str:
-    match value:
-        case bool():
-            return words if value else f"not {words}"
-        case int():
-            return f"{value:,} {words.removesuffix('s') if value == 1 else words}"
-        case float():
-            return f"{words} {value:,.4g}"
-        case Mapping():
-            return f"{words}: {'; '.join(_phrase(str(k), v) for k, v in value.items()) or 'none'}"
-        case Sequence() if not isinstance(value, str):
-            return f"{words}: {', '.join(map(str, value)) or 'none'}"
-        case None:
-            return f"no {words}"
-        case _:
-            return f"{words} {value}"
-
-
 def _history(store: Store, fit_id: str) -> TimeRange:
     fit = store.fit(fit_id)
     if fit is None:
@@ -188,18 +200,10 @@ def _begin(group: Group, stage: str, within: TimeRange | None = None) -> float:
 
 
 def _record(
-    store: Store,
-    group: Group,
-    stage: str,
-    within: TimeRange,
-    report: Mapping[str, Any],
-    *,
-    began: float,
-    at: datetime,
-) -> Report:
-    """Puts a stage that went well on record. One that raised leaves none: the scheduler has its story."""
+    store: Store, group: Group, stage: str, within: TimeRange, report: Report, *, began: float, at: datetime
+) -> Done:
     seconds = time.perf_counter() - began
-    store.record_run(group, stage, within, seconds=seconds, report=report, at=at)
-    done = sentence(report) or "nothing to do"
-    log.info("%s of group %s for %s took %.1f s: %s.", stage, group.name, within, seconds, done)
-    return dict(report)
+    store.record_run(group, stage, within, seconds=seconds, report=report.as_dict(), at=at)
+    done = Done(stage, within, dict(report.as_dict()), str(report), seconds)
+    log.info("%s", done)
+    return done

@@ -16,8 +16,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from anomaly.groups.durations import format_duration
-from anomaly.groups.intervals import ceil_to, floor_to
-from anomaly.orchestration.ranges import latest_complete
+from anomaly.orchestration.ranges import latest_complete, next_interval
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
@@ -69,29 +68,21 @@ class IntervalTimetable(Timetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The interval after the last one; without catch-up not before the latest complete one."""
-        starts: list[datetime] = []
-        if restriction.earliest is not None:
-            starts.append(ceil_to(restriction.earliest, self.interval))
-        if last_automated_data_interval is not None:
-            following = floor_to(last_automated_data_interval.end, self.interval)
-            if following <= last_automated_data_interval.start:  # the group's interval has become longer
-                following += self.interval
-            starts.append(following)
-        if not starts:
-            return None
-        if not restriction.catchup:
-            counted = latest_complete(pendulum.now("UTC") - self.delay, interval=self.interval, end=None)
-            starts.append(counted.start)
-        start = max(starts)
-        end = start + self.interval
-        if restriction.latest is not None and start > restriction.latest:
-            return None
-        if self.end is not None and end > self.end:
+        """The interval after the last one; without catch-up not before the latest that is counted."""
+        following = next_interval(
+            pendulum.now("UTC"),
+            interval=self.interval,
+            delay=self.delay,
+            end=self.end,
+            earliest=restriction.earliest,
+            last=last_automated_data_interval,
+            catchup=restriction.catchup,
+        )
+        if following is None or (restriction.latest is not None and following.start > restriction.latest):
             return None
         return DagRunInfo(
-            run_after=pendulum.instance(end + self.delay),
-            data_interval=DataInterval(pendulum.instance(start), pendulum.instance(end)),
+            run_after=pendulum.instance(following.end + self.delay),
+            data_interval=DataInterval(pendulum.instance(following.start), pendulum.instance(following.end)),
         )
 
     def generate_run_id(
@@ -104,29 +95,26 @@ class IntervalTimetable(Timetable):
     ) -> str:
         """Scheduled runs and backfills are named after the interval they count, not after when they start."""
         if data_interval is None or run_type.value == "manual":
-            return super().generate_run_id(
-                run_type=run_type, run_after=run_after, data_interval=data_interval, **extra
-            )
+            return super().generate_run_id(run_type=run_type, run_after=run_after, data_interval=data_interval, **extra)
         return run_type.generate_run_id(suffix=data_interval.start.isoformat())
 
 
 class FitTimetable(CronTriggerTimetable):
     """A run at each moment of a cron expression in the group's zone, none after `end`."""
 
-    def __init__(self, cron: str, *, timezone: Any, end: datetime | None = None, **given: Any) -> None:
-        super().__init__(cron, timezone=timezone, **given)
+    def __init__(self, cron: str, *, timezone: str, end: datetime | None = None) -> None:
+        super().__init__(cron, timezone=timezone)
+        self.cron = cron
+        self.zone = timezone
         self.end = end
 
     def serialize(self) -> dict[str, Any]:
-        return {**super().serialize(), "end": self.end.isoformat() if self.end else None}
+        return {"cron": self.cron, "zone": self.zone, "end": self.end.isoformat() if self.end else None}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> FitTimetable:
-        same = CronTriggerTimetable.deserialize(data)
         return cls(
-            same._expression,
-            timezone=same._timezone,
-            end=datetime.fromisoformat(data["end"]) if data["end"] else None,
+            data["cron"], timezone=data["zone"], end=datetime.fromisoformat(data["end"]) if data["end"] else None
         )
 
     def next_dagrun_info(
