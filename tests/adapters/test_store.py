@@ -1,0 +1,284 @@
+"""The metadata store on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg2
+import pytest
+
+from anomaly.adapters.postgres.migrate import migrate
+from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.detection.grid import CountGrid
+from anomaly.exceptions import ConfigurationError, StoreUnavailableError
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import (
+    Fit,
+    FittedVariable,
+    Incident,
+    IncidentVariable,
+    NetworkFile,
+    Predictions,
+    RejectedRow,
+    Variable,
+)
+
+HOUR = timedelta(hours=1)
+START = datetime(2026, 2, 1, tzinfo=UTC)
+DAY = TimeRange(START, START + 24 * HOUR, HOUR)
+NASTY = ["it's", 'say "hi"', "with space", "🚀 launch", "tab\there", "back\\slash", "new\nline", "100%", "%s"]
+
+
+@pytest.fixture
+def group(make_group: Callable[..., Group]) -> Group:
+    return make_group()
+
+
+@pytest.fixture
+def store(metadata_database: dict[str, str]) -> PostgresStore:
+    return PostgresStore(metadata_database)
+
+
+def _enrolled(store: PostgresStore, group: Group, names: list[str]) -> tuple[Variable, ...]:
+    return store.enrol(group, dict.fromkeys(names, "numeric"), first_interval=START)
+
+
+def _fit(name: str = "f1", serves_from: datetime = START, state: str = "promoted") -> Fit:
+    return Fit(
+        id=name,
+        group="orders",
+        history=TimeRange(serves_from - 48 * HOUR, serves_from, HOUR),
+        configuration={"name": "orders"},
+        shards=1,
+        state=state,  # type: ignore[arg-type]
+        model_version=3,
+        serves_from=serves_from,
+        metrics={"mae": 0.5},
+    )
+
+
+def _predictions(variables: tuple[Variable, ...], fit: str = "f1") -> Predictions:
+    shape = (len(variables), 24)
+    kinds = np.full(shape, "", dtype="<U16")
+    kinds[0, 5] = "silent"
+    observed = np.arange(24.0) + np.zeros(shape)
+    return Predictions(
+        fit_id=fit,
+        variables=variables,
+        starts=DAY.starts(),
+        observed=observed,
+        predicted=observed + 0.1,
+        lower=np.zeros(shape),
+        upper=np.full(shape, np.inf),
+        residuals=np.full(shape, -0.1),
+        tail_probabilities=np.full(shape, 0.3),
+        kinds=kinds,
+    )
+
+
+def _incident(**changes: object) -> Incident:
+    part = IncidentVariable("a", "drop", START, START + 3 * HOUR, 3, 1.0, 30.0, 1e-7)
+    whole = Incident("orders", "drop", START, START + 3 * HOUR, False, 1e-7, 1e7, (part,))  # noqa: FBT003
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_variables_with_any_name_are_enrolled_once_and_come_back_sorted(store: PostgresStore, group: Group) -> None:
+    first = _enrolled(store, group, NASTY)
+    again = _enrolled(store, group, [*NASTY, "new"])
+    assert sorted(NASTY, key=lambda n: n.encode()) == [v.name for v in first]
+    assert {v.id for v in first} < {v.id for v in again}
+    assert len(again) == len(NASTY) + 1
+
+
+def test_an_earlier_first_interval_and_a_type_learnt_later_are_kept(store: PostgresStore, group: Group) -> None:
+    store.enrol(group, {"a": None}, first_interval=START)
+    store.enrol(group, {"a": "numeric"}, first_interval=START + HOUR)
+    (variable,) = store.enrol(group, {"a": None}, first_interval=START - HOUR)
+    assert (variable.type, variable.first_interval) == ("numeric", START - HOUR)
+
+
+def test_counts_come_back_as_written_and_writing_again_changes_nothing(store: PostgresStore, group: Group) -> None:
+    variables = _enrolled(store, group, NASTY)
+    counts = np.random.default_rng(1).integers(0, 10**12, (len(NASTY), 24)).astype(float)
+    counts[2, :5] = np.nan
+    grid = CountGrid(tuple(v.name for v in variables), DAY.starts(), counts)
+    assert store.write_counts(group, variables, grid) == np.isfinite(counts).sum()
+    assert store.write_counts(group, variables, grid) == 0
+    np.testing.assert_array_equal(store.read_counts(group, variables, DAY).counts, counts)
+    assert np.isnan(store.read_counts(group, variables[:1], TimeRange(START - HOUR, START, HOUR)).counts).all()
+
+    counts[0, 0] += 1
+    assert store.write_counts(group, variables, grid) == 1
+
+
+def test_counts_of_some_variables_come_in_the_order_asked_for(store: PostgresStore, group: Group) -> None:
+    a, b = _enrolled(store, group, ["a", "b"])
+    store.write_counts(group, [a, b], CountGrid(("a", "b"), DAY.starts(), np.array([[1.0] * 24, [2.0] * 24])))
+    assert store.read_counts(group, [b, a], DAY).counts[:, 0].tolist() == [2.0, 1.0]
+
+
+def test_updated_ranges_join_where_they_touch_and_the_first_gap_is_found(store: PostgresStore, group: Group) -> None:
+    for first, last in ((0, 4), (10, 12), (4, 6)):
+        store.mark_updated(
+            group, TimeRange(START + first * HOUR, START + last * HOUR, HOUR), rows_read=0, events=0, at=START
+        )
+    assert store.first_gap(group, TimeRange(START, START + 6 * HOUR, HOUR)) is None
+    gap = store.first_gap(group, DAY)
+    assert gap == TimeRange(START + 6 * HOUR, START + 10 * HOUR, HOUR)
+    assert store.first_gap(group, TimeRange(START + 11 * HOUR, START + 14 * HOUR, HOUR)) == TimeRange(
+        START + 12 * HOUR, START + 14 * HOUR, HOUR
+    )
+    assert store.updated_until(group) == START + 12 * HOUR
+
+
+def test_quarantine_keeps_each_bad_row_once_and_counts_its_copies(store: PostgresStore, group: Group) -> None:
+    bad = RejectedRow("no timestamp", {"variable": NASTY[3], "value": "nul\0", "timestamp": None})
+    assert store.quarantine(group, [bad, bad], at=START) == 2
+    assert store.quarantine(group, [bad, bad], at=START) == 0
+    assert store.totals(group)["quarantined"] == 2
+
+
+def test_a_fit_and_what_it_learnt_come_back_as_saved(store: PostgresStore, group: Group) -> None:
+    (variable,) = _enrolled(store, group, ["🚀 launch"])
+    fit = _fit()
+    fitted = FittedVariable(
+        variable=variable,
+        status="fitted",
+        status_reason="regular",
+        candidate="dense-16-mae",
+        slot="dense-16-mae-00",
+        position=0,
+        seed=2**40,
+        scaler_minimum=1.2247448713915892,
+        scaler_maximum=9.1,
+        mae={"dense-16-mae": 0.1 + 0.2, "champion": 0.4},
+        choice="the smallest error",
+        distribution="nct",
+        parameters=(7.1, 0.2, 0.0, 1.1),
+        distribution_reason="passed",
+        tail_probability=1e-4,
+        lower=-4.4,
+        upper=float("inf"),
+        residuals=np.array([0.1, -0.2], dtype=np.float32),
+    )
+    files = [NetworkFile("dense-16-mae-00", "dense-16-mae", 1, "file:///a", "aa", "file:///b", "bb")]
+    store.save_fit(fit)
+    for _ in range(2):
+        store.save_fitted(fit.id, [fitted], files)
+    assert store.fit("f1") == fit
+    assert store.fit("f2") is None
+    (back,) = store.fitted("f1")
+    np.testing.assert_array_equal(back.residuals, fitted.residuals)
+    assert replace(back, residuals=fitted.residuals) == fitted
+    assert list(store.network_files("f1")) == files
+
+
+def test_each_interval_is_served_by_the_latest_promoted_fit_before_it(store: PostgresStore, group: Group) -> None:
+    for name, day, state in (
+        ("f1", 0, "promoted"),
+        ("f2", 7, "promoted"),
+        ("f3", 9, "rejected"),
+        ("f4", 14, "promoted"),
+    ):
+        store.save_fit(_fit(name, START + timedelta(days=day), state))
+
+    def serving(first: int, last: int) -> list[str]:
+        within = TimeRange(START + timedelta(days=first), START + timedelta(days=last), HOUR)
+        return [fit.id for fit in store.champions(group, within)]
+
+    assert serving(-3, -1) == []
+    assert serving(-3, 1) == ["f1"]
+    assert serving(8, 9) == ["f2"]
+    assert serving(6, 15) == ["f1", "f2", "f4"]
+    champion = store.champion(group)
+    assert champion is not None
+    assert champion.id == "f4"
+
+
+def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, group: Group) -> None:
+    variables = _enrolled(store, group, ["a", "b"])
+    store.save_fit(_fit())
+    made = _predictions(variables)
+    assert store.write_predictions(group, made) == 1
+    back = store.read_predictions(group, variables, DAY)
+    assert back is not None
+    for name in ("observed", "predicted", "lower", "upper", "residuals", "tail_probabilities", "kinds"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+    (anomaly,) = store.anomalies(group, DAY)
+    assert (anomaly.variable, anomaly.start, anomaly.kind) == ("a", START + 5 * HOUR, "silent")
+    assert store.predicted_until(group) == START + 23 * HOUR
+
+    made.kinds[0, 5] = ""
+    made.predicted[1, 3] = np.nan
+    assert store.write_predictions(group, made) == 0
+    assert store.anomalies(group, DAY) == []
+    back = store.read_predictions(group, variables, DAY)
+    assert back is not None
+    assert np.isnan(back.predicted[1, 3])
+
+
+def test_an_incident_keeps_its_id_and_its_message_when_it_changes(store: PostgresStore, group: Group) -> None:
+    (saved,) = store.save_incidents(group, [_incident()])
+    assert saved.id is not None
+    assert store.enqueue("k", saved.id, "post")
+    assert not store.enqueue("k", saved.id, "post")
+    with store.due(group, at=START) as (entry,):
+        assert entry.incident == saved
+        store.delivered(entry, channel="C1", ts="12.5", permalink="http://x", chart="file:///c.png", at=START)
+    with store.due(group, at=START) as none_left:
+        assert none_left == []
+
+    store.save_incidents(group, [replace(saved, resolved=True)])
+    (known,) = store.incidents(group)
+    assert (known.id, known.resolved, known.slack_ts, known.chart) == (saved.id, True, "12.5", "file:///c.png")
+    assert store.incidents(group, TimeRange(START + 3 * HOUR, START + 4 * HOUR, HOUR)) == ()
+
+
+def test_a_withdrawn_incident_is_gone_from_the_list(store: PostgresStore, group: Group) -> None:
+    (saved,) = store.save_incidents(group, [_incident()])
+    assert saved.id is not None
+    store.save_incidents(group, [], withdrawn=[saved.id])
+    assert store.incidents(group) == ()
+
+
+def test_a_postponed_message_waits_until_its_time(store: PostgresStore, group: Group) -> None:
+    (saved,) = store.save_incidents(group, [_incident()])
+    assert saved.id is not None
+    store.enqueue("k", saved.id, "post")
+    with store.due(group, at=START) as (entry,):
+        store.postponed(entry, error="down", until=START + HOUR)
+    with store.due(group, at=START) as early:
+        assert early == []
+    assert store.waiting(group) == 1
+    with store.due(group, at=START + HOUR) as (entry,):
+        assert entry.attempts == 1
+
+
+def test_an_unreachable_database_says_where_it_was_looked_for(group: Group) -> None:
+    store = PostgresStore({"host": "127.0.0.1", "port": "1", "dbname": "anomaly", "user": "me"})
+    with pytest.raises(StoreUnavailableError, match="the metadata database could not be reached: .*127.0.0.1:1"):
+        store.variables(group)
+
+
+def test_a_database_without_tables_says_how_to_make_them(database: dict[str, str], group: Group) -> None:
+    with pytest.raises(ConfigurationError, match="anomaly db upgrade"):
+        PostgresStore(database).variables(group)
+
+
+def test_migrating_twice_is_migrating_once(database: dict[str, str]) -> None:
+    assert migrate(database) == migrate(database)
+    with psycopg2.connect(**database) as link, link.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM information_schema.tables WHERE table_name = 'counts'")
+        assert cursor.fetchone() == (1,)
+
+
+def test_runs_are_kept_latest_first(store: PostgresStore, group: Group) -> None:
+    for stage in ("update", "predict"):
+        store.record_run(group, stage, DAY, seconds=1.5, report={"events": 3}, at=START)
+    assert [(r.stage, r.seconds, r.report) for r in store.runs(group)] == [
+        ("predict", 1.5, {"events": 3}),
+        ("update", 1.5, {"events": 3}),
+    ]

@@ -1,0 +1,118 @@
+"""Group files: everything wrong is said at once, with file, key, found and expected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from anomaly.exceptions import ConfigurationError, InvalidGroupsError
+from anomaly.groups import Group, load_group, load_groups
+from tests.conftest import REPOSITORY
+
+GOOD = """
+owner: data
+source: {connection: warehouse, table: events}
+interval: 1h
+variables: all
+schedule: {start: 2026-01-01T00:00:00+00:00}
+slack: {channel: "#alerts"}
+"""
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _problems(folder: Path, **known: list[str]) -> list[str]:
+    with pytest.raises(InvalidGroupsError) as caught:
+        load_groups(folder, **known)
+    return list(caught.value.problems)
+
+
+def test_the_groups_of_the_sample_are_valid() -> None:
+    groups = load_groups(REPOSITORY / "dags" / "groups")
+    assert [(g.name, g.interval) for g in groups] == [
+        ("airports", timedelta(minutes=30)),
+        ("carriers", timedelta(hours=1)),
+        ("weather", timedelta(hours=1)),
+    ]
+
+
+def test_a_group_is_named_after_its_file_and_has_defaults(tmp_path: Path) -> None:
+    group = load_group(_write(tmp_path, "orders.yaml", GOOD))
+    assert group.name == "orders"
+    assert group.lateness == timedelta(hours=3)
+    assert group.schedule.start == datetime(2026, 1, 1, tzinfo=UTC)
+    assert "anything" in group.variables
+
+
+def test_every_mistake_of_every_file_is_told_at_once(tmp_path: Path) -> None:
+    _write(tmp_path, "one.yaml", GOOD.replace("interval: 1h", "interval: 7min\ntimezone: Mars/Olympus"))
+    _write(tmp_path, "two.yaml", GOOD.replace("table: events", "tabel: events") + "colour: red\n")
+    problems = _problems(tmp_path)
+    assert len(problems) == 4
+    assert problems[0].startswith("one.yaml: interval: found '7min'; expected")
+    assert "one.yaml: timezone: found 'Mars/Olympus'; expected an IANA time zone" in problems[1]
+    assert any(p == "two.yaml: source.tabel: found an unknown key; expected 'table'?" for p in problems)
+    assert any(p.startswith("two.yaml: colour: found an unknown key; expected one of ") for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("owner: data\n", ""), "owner: found nothing; expected a value"),
+        (("table: events", "table: events, query: select 1"), "source: expected exactly one of table and query"),
+        (("variables: all", "variables: some"), "variables: found 'some'; expected 'all', a list of names"),
+        (("variables: all", "variables: {pattern: '('}"), "variables.pattern: found '('; expected a regular expr"),
+        (("variables: all", "variables: [a, b, a]"), "variables: expected each name once; found twice: a"),
+        (("interval: 1h", "interval: 2d"), "interval: found '2d'; expected between 1min and 1d"),
+        (("+00:00", ""), "schedule.start: found"),
+        (('"#alerts"', "alerts"), "slack.channel: found 'alerts'; expected"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key_and_what_was_found(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    _write(tmp_path, "orders.yaml", GOOD.replace(*change))
+    (problem,) = _problems(tmp_path)
+    assert problem.startswith(f"orders.yaml: {told}")
+
+
+def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    _write(tmp_path, "orders.yaml", "owner: [data\nsource: {")
+    (problem,) = _problems(tmp_path)
+    assert problem.startswith("orders.yaml: line ")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "42"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, "orders.yaml", text)
+    (problem,) = _problems(tmp_path)
+    assert "expected a mapping of keys" in problem
+
+
+def test_unknown_candidates_and_distributions_are_named_with_the_known_ones(tmp_path: Path) -> None:
+    _write(tmp_path, "orders.yaml", GOOD + "candidates: [dense-99]\ndistribution: cauchy\n")
+    problems = _problems(tmp_path, candidates=["dense-16-mae", "seasonal-naive"], distributions=["nct"])
+    assert problems == [
+        "orders.yaml: candidates: found 'dense-99'; expected one of dense-16-mae, seasonal-naive",
+        "orders.yaml: distribution: found 'cauchy'; expected one of nct",
+    ]
+
+
+def test_a_name_that_differs_from_the_file_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, "orders.yaml", GOOD + "name: invoices\n")
+    with pytest.raises(InvalidGroupsError, match="found 'invoices'; expected the file's name, 'orders'"):
+        load_groups(tmp_path)
+
+
+def test_a_missing_folder_says_which_setting_to_change(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="ANOMALY_GROUPS"):
+        load_groups(tmp_path / "nowhere")
+
+
+def test_a_group_survives_the_way_through_json(tmp_path: Path) -> None:
+    group = load_group(_write(tmp_path, "orders.yaml", GOOD))
+    assert Group.model_validate_json(group.model_dump_json()) == group
