@@ -1,0 +1,178 @@
+"""Where Great Expectations keeps its suites, results and Data Docs: a context, and the publishing of one result.
+
+In: the folder of the suites (only ever read) and a folder for results. Out: ``<results>/data_docs/index.html``
+and one page per validation, and the results as JSON beside them.
+
+Several tasks publish at the same time into the same folder, so publishing is done under a file lock. An hourly
+group makes tens of thousands of validations a year, and building the index reads every result that is kept, so
+of each suite and group only the latest `KEPT` stay, and as many failed ones: a failure is still there when
+somebody comes to look at it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomaly.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.core.expectation_suite import ExpectationSuite
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+
+log = logging.getLogger(__name__)
+
+KEPT = 5
+LISTED = 200
+"""The index lists this many results, of all suites and groups, at most."""
+_FAILED = "_failed"
+_SITE = "data_docs"
+
+
+class DataDocs:
+    """The suites of a folder, and the pages about their validations in another.
+
+    Args:
+        suites: folder with ``<suite>.json``, in the format of Great Expectations' own store.
+        results: folder for results and pages; made when it is missing.
+    """
+
+    def __init__(self, suites: Path, results: Path) -> None:
+        self._suites = suites
+        self._results = results
+
+    @cached_property
+    def context(self) -> EphemeralDataContext:
+        """A context without telemetry and progress bars. Importing the library takes seconds."""
+        # The library tells of every step it takes, importing included; warnings are enough.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import DataContextConfig, ProgressBarsConfig
+
+        memory = {"class_name": "InMemoryStoreBackend"}
+        configuration = DataContextConfig(
+            config_version=4.0,
+            fluent_datasources={},
+            analytics_enabled=False,
+            progress_bars=ProgressBarsConfig(globally=False),
+            expectations_store_name="suites",
+            validation_results_store_name="results",
+            checkpoint_store_name="checkpoints",
+            stores={
+                "suites": {"class_name": "ExpectationsStore", "store_backend": _folder(self._suites)},
+                "results": {
+                    "class_name": "ValidationResultsStore",
+                    "store_backend": _folder(self._results / "results"),
+                },
+                "checkpoints": {"class_name": "CheckpointStore", "store_backend": memory},
+                "validation_definition_store": {"class_name": "ValidationDefinitionStore", "store_backend": memory},
+            },
+            data_docs_sites={
+                _SITE: {
+                    "class_name": "SiteBuilder",
+                    "show_how_to_buttons": False,
+                    "store_backend": _folder(self._results / "data_docs"),
+                    "site_index_builder": {
+                        "class_name": "DefaultSiteIndexBuilder",
+                        "validation_results_limit": LISTED,
+                    },
+                    "site_section_builders": {"profiling": "None"},
+                }
+            },
+        )
+        return gx.get_context(mode="ephemeral", project_config=configuration)
+
+    def suite(self, name: str) -> ExpectationSuite:
+        """The suite, read through the library's own store.
+
+        Raises:
+            ConfigurationError: it is not there, or the library cannot read it.
+        """
+        from great_expectations.exceptions.exceptions import DataContextError
+
+        try:
+            return self.context.suites.get(name)
+        except (DataContextError, ValueError, TypeError) as bad:
+            there = ", ".join(sorted(path.stem for path in self._suites.glob("*.json"))) or "no suites"
+            raise ConfigurationError(
+                f"{self._suites / name}.json cannot be used as a Great Expectations suite: {bad}. The folder holds "
+                f"{there}; set ANOMALY_EXPECTATIONS to the folder with the suites"
+            ) from bad
+
+    def publish(self, result: ExpectationSuiteValidationResult, *, group: str, run: str) -> str:
+        """Keeps a result, writes its page, lists it in the index, and lets go of what is too old.
+
+        Args:
+            group: the group's name.
+            run: what was validated, fit for a file name.
+
+        Returns:
+            Address of the page.
+
+        Raises:
+            ConfigurationError: the folder cannot be written to.
+        """
+        from great_expectations.core.run_identifier import RunIdentifier
+        from great_expectations.data_context.types.resource_identifiers import (
+            ExpectationSuiteIdentifier,
+            ValidationResultIdentifier,
+        )
+
+        suite = ExpectationSuiteIdentifier(name=result.suite_name)
+        name = run if result.success else run + _FAILED
+        key = ValidationResultIdentifier(suite, RunIdentifier(name, datetime.now(UTC)), group)
+        result.meta["run_id"] = key.run_id
+        store = self.context.validation_results_store
+        try:
+            self._results.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                store.set(key, result)
+                kept: Any = store  # not typed by the library
+                for old in _too_old(kept.list_keys(), suite.name, group):
+                    kept.remove_key(old)
+                changed: list[Any] = [key, suite]
+                self.context.build_data_docs(site_names=[_SITE], resource_identifiers=changed)
+                (site,) = self.context.get_docs_sites_urls(resource_identifier=key, site_name=_SITE)
+        except OSError as refused:
+            raise ConfigurationError(
+                f"validation results cannot be written to {self._results}: {refused}; set ANOMALY_VALIDATIONS to a "
+                "folder that this process may write to"
+            ) from refused
+        return str(site["site_url"])
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._results / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    return {
+        "class_name": "TupleFilesystemStoreBackend",
+        "base_directory": str(path.absolute()),
+        # Else reading the suites writes a file into their folder.
+        "suppress_store_backend_id": True,
+    }
+
+
+def _too_old(keys: list[ValidationResultIdentifier], suite: str, group: str) -> list[ValidationResultIdentifier]:
+    """All but the latest results of a suite and group, and all but the latest failed ones."""
+    by_outcome: dict[bool, list[ValidationResultIdentifier]] = defaultdict(list)
+    for key in keys:
+        if key.expectation_suite_identifier.name == suite and key.batch_identifier == group:
+            by_outcome[str(key.run_id.run_name).endswith(_FAILED)].append(key)
+    return [
+        key
+        for same in by_outcome.values()
+        for key in sorted(same, key=lambda k: k.run_id.run_time, reverse=True)[KEPT:]
+    ]
