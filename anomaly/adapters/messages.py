@@ -36,10 +36,10 @@ _HOURS_PER_YEAR = 365.25 * 24
 # --- words ----------------------------------------------------------------------------------------------------
 
 
-def headline(incident: Incident) -> str:
+def headline(incident: Incident, *, name_limit: int = NAME_LIMIT) -> str:
     """What happened, in one line: ``carriers: 14 variables dropped``."""
     count = len(incident.variables)
-    who = shortened(incident.variables[0].variable, NAME_LIMIT) if count == 1 else f"{count} variables"
+    who = shortened(incident.variables[0].variable, name_limit) if count == 1 else f"{count} variables"
     return f"{incident.group}: {who} {_happened(incident.kind)}"
 
 
@@ -150,7 +150,8 @@ def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: 
     return [
         _header(incident),
         _facts(group, incident),
-        _section(_variable_lines(incident)),
+        # The header and the facts have said it all of a single variable.
+        *([_section(_variable_lines(incident))] if len(incident.variables) > 1 else []),
         _chart(group, incident, file_id),
         _context(group, links),
     ]
