@@ -25,6 +25,7 @@ import os
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -55,6 +56,7 @@ MLFLOW_DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that is down is known after seconds, so that the scheduler's retries decide; MLflow's own
     # defaults wait for minutes.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -269,6 +271,8 @@ class MlflowRegistry:
         return True
 
     def _keep(self, group: Group, fit: Fit, experiment_id: str, run_id: str) -> bool:
+        from mlflow.entities import LoggedModelOutput
+
         model = self._client.create_logged_model(
             experiment_id,
             name=f"{group.name} {_day(group, fit)}",
@@ -277,6 +281,7 @@ class MlflowRegistry:
             model_type="anomaly networks",
         )
         if self._decide(run_id, str(model.model_id)):
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             return True
         self._client.delete_logged_model(model.model_id)
         return False
@@ -360,6 +365,7 @@ class MlflowRegistry:
             model_id=model.model_id,
             description=description,
             tags={FIT_TAG: fit.id, GROUP_TAG: group.name, **tags},
+            await_creation_for=0,  # its files are complete already
         )
         mine = int(created.version)
         first = self._version_of(group, run_id) or mine
@@ -386,7 +392,6 @@ class MlflowRegistry:
 
     def _write_model(self, model: LoggedModel, fit: Fit, networks: Sequence[NetworkFile]) -> None:
         """Writes what makes the stored networks a model: MLmodel, the code, requirements."""
-        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
         served = {n.slot: self._artifacts.read(n.serving_uri, sha256=n.serving_sha256) for n in networks}
@@ -398,7 +403,6 @@ class MlflowRegistry:
         )
         for path, content in _model_files(described, fit, networks, served, location=location).items():
             self._artifacts.write(f"{location}/{path}", content)
-        self._client.log_outputs(_run_id(fit), [LoggedModelOutput(model.model_id, step=0)])
         self._client.finalize_logged_model(model.model_id, "READY")
 
     # --- the server -----------------------------------------------------------------------------------------------
@@ -407,6 +411,8 @@ class MlflowRegistry:
     def _client(self) -> MlflowClient:
         for name, value in MLFLOW_DEFAULTS.items():
             os.environ.setdefault(name, value)
+        # It asks for an example to try the signature on; ours is read from the network itself.
+        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri)
