@@ -54,6 +54,22 @@ class FittedDistribution:
     reason: str
 
 
+QUIET = 0.25
+"""Events per interval. Where less is predicted and nothing came, the residual says nothing about scatter."""
+
+
+def informative(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.bool_]:
+    """Which residuals a distribution should be fitted to: not those of quiet intervals.
+
+    A variable that sleeps at night has residuals of nearly nothing for a quarter of its day. They would make the
+    distribution a spike with wings, which no family fits and which hides how much the active hours scatter.
+
+    Args:
+        observed, predicted: events per interval, any shape.
+    """
+    return (np.asarray(observed) > 0) | (np.asarray(predicted) >= QUIET)
+
+
 def robust_scale(residuals: ArrayLike, *, floor: float = SCALE_FLOOR) -> float:
     """Scale of the residuals, equal to the standard deviation when they are normal.
 
