@@ -16,7 +16,7 @@ from anomaly.orchestration import running
 from anomaly.orchestration.assets import GroupAssets, tell
 from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.pages import fit_page, watch_page
-from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment
+from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment, plain
 from anomaly.orchestration.retries import RETRIES
 from anomaly.orchestration.timetables import FitTimetable, IntervalTimetable
 
@@ -25,6 +25,12 @@ ONE_AT_A_TIME = 1
 
 SHARDS_AT_A_TIME = 2
 """Training uses every core it gets: more shards at once than this would only wait for each other."""
+
+TRAIN_PAGE = """\
+Trains every candidate for all variables of the shard at once, picks the best of each variable on the test period
+(the champion competes too), and fits the residuals' distribution and the thresholds.
+"""
+"""Airflow shows no docstring of a mapped task."""
 
 
 def group_dags(group: Group) -> tuple[DAG, DAG]:
@@ -46,8 +52,8 @@ def watch_dag(group: Group) -> DAG:
         max_active_runs=1,
         tags=_tags(group),
         params={
-            "start": _moment("Start", "First moment of the range to run, with an offset. Goes with `end`."),
-            "end": _moment("End", "End of the range, not part of it, with an offset. Goes with `start`."),
+            "start": _moment_param("Start", "First moment of the range to run, with an offset. Goes with `end`."),
+            "end": _moment_param("End", "End of the range, not part of it, with an offset. Goes with `start`."),
         },
         default_args={"owner": group.owner, "max_active_tis_per_dag": ONE_AT_A_TIME, **RETRIES},
     ) as dag:
@@ -92,25 +98,26 @@ def fit_dag(group: Group) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=[*_tags(group), "fit"],
-        params={"until": _moment("Until", "Where the history ends, with an offset. Empty: the latest counted.")},
+        params={"until": _moment_param("Until", "Where the history ends, with an offset. Empty: the latest counted.")},
         default_args={"owner": group.owner, **RETRIES},
     ) as dag:
 
         @task(inlets=[assets.counts])
         def prepare(**context: Any) -> list[dict[str, Any]]:
             """Checks that the history is complete and long enough, and divides the variables into shards."""
-            asked = context["params"]["until"]
-            at = context.get("logical_date") or context["dag_run"].run_after
-            until = chosen_until(group, parse_moment(asked) if asked else None, at=at)
+            at = plain(context.get("logical_date") or context["dag_run"].run_after)
+            until = chosen_until(group, _moment_of(context["params"]["until"]), at=at)
             fit, done = running.run_prepare(airflow_world(), group, until)
             context["ti"].xcom_push(key="fit", value=fit.id)
             context["ti"].xcom_push(key="report", value=done.report)
             return [{"shard": n, "name": f"shard {n + 1} of {fit.shards}"} for n in range(fit.shards)]
 
-        @task(map_index_template="{{ task.op_kwargs['part']['name'] }}", max_active_tis_per_dag=SHARDS_AT_A_TIME)
+        @task(
+            map_index_template="{{ task.op_kwargs['part']['name'] }}",
+            max_active_tis_per_dag=SHARDS_AT_A_TIME,
+            doc_md=TRAIN_PAGE,
+        )
         def train(part: dict[str, Any], fit_id: str) -> dict[str, Any]:
-            """Trains every candidate for all variables of the shard at once, picks the best of each variable on the
-            test period (the champion competes too), and fits the residuals' distribution and the thresholds."""
             return running.run_train(airflow_world(), group, fit_id, part["shard"]).report
 
         @task(trigger_rule="none_failed")
@@ -133,18 +140,18 @@ def _tags(group: Group) -> list[str]:
     return sorted({"anomaly", *group.tags})
 
 
-def _moment(title: str, description: str) -> Param:
+def _moment_param(title: str, description: str) -> Param:
     return Param(None, description, type=["null", "string"], format="date-time", title=title)
 
 
 def _range(group: Group, context: Context | dict[str, Any]) -> TimeRange:
     """What this run is about: its params, else its data interval, else the latest complete interval."""
-    start, end = (_parsed(context["params"][key]) for key in ("start", "end"))
+    start, end = (_moment_of(context["params"][key]) for key in ("start", "end"))
     interval = context.get("data_interval_start"), context.get("data_interval_end")
-    if start is None and end is None and None not in interval:
-        start, end = interval
-    return chosen_range(group, start, end, at=context["dag_run"].run_after)
+    if start is None and end is None and interval[0] is not None and interval[1] is not None:
+        start, end = plain(interval[0]), plain(interval[1])
+    return chosen_range(group, start, end, at=plain(context["dag_run"].run_after))
 
 
-def _parsed(written: str | None) -> datetime | None:
-    return parse_moment(written) if written else None
+def _moment_of(param: str | None) -> datetime | None:
+    return parse_moment(param) if param else None

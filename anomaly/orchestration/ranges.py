@@ -86,7 +86,22 @@ def chosen_until(group: Group, until: datetime | None, *, at: datetime) -> datet
     if until is None:
         counted = latest_complete(at - group.schedule.delay, interval=group.interval, end=group.schedule.end)
         return counted.end
-    return group.range(until - group.interval if until.tzinfo else until, until).end
+    written = until.isoformat()
+    if until.tzinfo is None:
+        raise InvalidRangeError(
+            f"until is {written}, which has no time zone; write it with an offset, for example {written}+00:00"
+        )
+    if group.floor(until) != until:
+        raise InvalidRangeError(
+            f"until is {written}, which is not a boundary of {group.interval} intervals; the one before it is "
+            f"{group.floor(until).isoformat()}"
+        )
+    return until.astimezone(UTC)
+
+
+def plain(moment: datetime) -> datetime:
+    """The standard library's datetime. Airflow hands out pendulum's, whose differences do not divide by a step."""
+    return datetime.fromisoformat(moment.isoformat())
 
 
 def parse_moment(written: str, group: Group | None = None) -> datetime:

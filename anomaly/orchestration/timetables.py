@@ -8,7 +8,7 @@ tasks of every run started by hand after it, and ranges can be run by hand at an
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -16,7 +16,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval, Timetable
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from anomaly.groups.durations import format_duration
-from anomaly.orchestration.ranges import latest_complete, next_interval
+from anomaly.orchestration.ranges import latest_complete, next_interval, plain
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
@@ -62,20 +62,21 @@ class IntervalTimetable(Timetable):
 
     def infer_manual_data_interval(self, *, run_after: pendulum.DateTime) -> DataInterval:
         """The latest complete interval at that moment, or the schedule's last one."""
-        latest = latest_complete(run_after, interval=self.interval, end=self.end)
+        latest = latest_complete(plain(run_after), interval=self.interval, end=self.end)
         return DataInterval(pendulum.instance(latest.start), pendulum.instance(latest.end))
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         """The interval after the last one; without catch-up not before the latest that is counted."""
+        last = last_automated_data_interval
         following = next_interval(
-            pendulum.now("UTC"),
+            datetime.now(UTC),
             interval=self.interval,
             delay=self.delay,
             end=self.end,
-            earliest=restriction.earliest,
-            last=last_automated_data_interval,
+            earliest=plain(restriction.earliest) if restriction.earliest else None,
+            last=(plain(last.start), plain(last.end)) if last else None,
             catchup=restriction.catchup,
         )
         if following is None or (restriction.latest is not None and following.start > restriction.latest):

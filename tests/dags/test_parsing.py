@@ -1,0 +1,66 @@
+"""The DAG files: one pair of DAGs per group file, quick to parse, and no group hurt by another's mistake."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+GROUPS = REPOSITORY / "dags" / "groups"
+AirflowScript = Callable[..., Any]
+
+HEAVY = {
+    "great_expectations", "keras", "matplotlib", "mlflow", "onnx", "onnxruntime", "pandas", "psycopg2", "scipy",
+    "slack_sdk", "sqlalchemy", "tensorflow", "tf2onnx",
+}  # fmt: skip
+PARSING_SECONDS = 5
+"""Of the DAG files alone, on a machine that is busy with other tests; alone it takes half a second."""
+
+
+@pytest.fixture(scope="module")
+def parsed(airflow_script: AirflowScript) -> Any:
+    return airflow_script("count_imports.py")
+
+
+@pytest.fixture(scope="module")
+def spoiled(airflow_script: AirflowScript, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The sample's groups, one more that is good, and one file with two mistakes."""
+    groups = tmp_path_factory.mktemp("groups")
+    for path in GROUPS.glob("*.yaml"):
+        shutil.copy(path, groups)
+    carriers = (GROUPS / "carriers.yaml").read_text()
+    (groups / "more.yaml").write_text(carriers)
+    (groups / "wrong.yaml").write_text(carriers.replace("owner: flight-data", "ownr: me").replace("1h", "7min"))
+    return airflow_script("describe_dags.py", ANOMALY_GROUPS=str(groups))
+
+
+def test_parsing_imports_nothing_heavy(parsed: Any) -> None:
+    added = {module.partition(".")[0] for module in parsed["modules"]}
+    assert not added & HEAVY
+    assert "anomaly" in added
+
+
+def test_parsing_is_quick(parsed: Any) -> None:
+    assert parsed["seconds"] < PARSING_SECONDS
+
+
+def test_every_group_file_makes_two_dags(parsed: Any) -> None:
+    assert parsed["dags"] == 2 * len(list(GROUPS.glob("*.yaml")))
+
+
+def test_adding_a_file_adds_its_dags_and_a_file_with_mistakes_costs_only_its_own(spoiled: Any) -> None:
+    good = {"more", *(path.stem for path in GROUPS.glob("*.yaml"))}
+    assert set(spoiled["dags"]) == {f"anomaly.{name}{part}" for name in good for part in ("", ".fit")}
+
+
+def test_the_mistakes_of_a_group_file_are_an_import_error_that_lists_them_all(spoiled: Any) -> None:
+    assert list(spoiled["errors"]) == ["group_files.py"]
+    error = spoiled["errors"]["group_files.py"]
+    assert "InvalidGroupsError: 3 mistakes in group files" in error
+    assert "wrong.yaml: ownr: found an unknown key; expected 'owner'?" in error
+    assert "wrong.yaml: owner: found nothing" in error
+    assert "wrong.yaml: interval: found '7min'" in error
