@@ -10,8 +10,9 @@ In: a source, a grid, a history, predictions. Out: the rejected source rows and 
   reads ``:name`` as a parameter and doubles ``%``; a user's query, a regular expression or a variable's name
   would not survive that. So the library sees a placeholder as the table, and the batch takes its place when the
   statement goes to the driver. Great Expectations' own way to get hold of failing rows,
-  `ValidationDefinition.get_unexpected_rows`, fetches without limit and once per expectation; the same metric with
-  all rules in one query gives each row once, with all its reasons, and stops at `REJECTED_AT_MOST`.
+  `ValidationDefinition.get_unexpected_rows`, fetches without limit, once per expectation, and cannot tell one row
+  that fails twice from two rows; so the rows are fetched by one query made of the same expectations' conditions,
+  which gives each row once, with all its reasons, and stops at `REJECTED_AT_MOST`.
 - ``counts`` and ``training_windows`` judge one row per variable rather than one per cell: numpy sums up what
   proves completeness, uniqueness, wholeness and sign, at a cost that stays small for a year of ten thousand
   variables.
@@ -41,6 +42,7 @@ from anomaly.groups import Group, TimeRange
 from anomaly.ports import EventSource, HistorySummary, Predictions, RejectedRow
 
 if TYPE_CHECKING:
+    import pandas as pd
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
     from great_expectations.datasource.fluent.interfaces import Batch
 
@@ -77,14 +79,17 @@ class GreatExpectationsChecks:
             ExpectationFailedError: the batch does not have the columns of events.
             SourceSchemaError, SourceUnavailableError: the source cannot be read.
         """
-        with _quietly(), self._source_batch(group, source, within, read_at) as (rows, failures):
+        with _quietly(), self._source_batch(group, source, within, read_at) as (rows, engine, failures):
             result = rows.validate(self._docs.suite("source_rows"), result_format="SUMMARY")
             _raise_for_database(failures, group)
             self._conclude(result, group, within)
             if all(outcome.success for outcome in result.results):
                 return []
-            rejected = _rejected(rows, batch.rejection_rules(self._suites))
-            _raise_for_database(failures, group)
+            try:
+                rejected = _rejected(engine, batch.rejection_rules(self._suites))
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                _raise_for_database([error], group)
+                raise
         if len(rejected) > REJECTED_AT_MOST:
             log.error(
                 "group %s: more than %d source rows failed for %s; the first %d go to quarantine, the others are "
@@ -107,8 +112,8 @@ class GreatExpectationsChecks:
             "counts",
             group,
             within,
-            count_rows(grid, within),
-            {"intervals": len(within), "listed": list(group.variables.names or ())},
+            count_rows(grid, within, listed=group.variables.names or ()),
+            {"intervals": len(within)},
             {"result_format": "SUMMARY", "unexpected_index_column_names": ["variable"]},
         )
 
@@ -150,7 +155,8 @@ class GreatExpectationsChecks:
             within,
             judged_cells(predictions),
             {},
-            {"result_format": "SUMMARY", "unexpected_index_column_names": ["variable", "start"]},
+            # Naming columns makes the library go through failing rows one by one, of which there may be millions.
+            {"result_format": "SUMMARY"},
         )
 
     # --- batches ------------------------------------------------------------------------------------------------
@@ -174,14 +180,14 @@ class GreatExpectationsChecks:
             result = rows.validate(
                 self._docs.suite(suite), result_format=result_format, expectation_parameters=parameters
             )
-            self._conclude(result, group, within)
+            self._conclude(result, group, within, frame)
         return result
 
     @contextmanager
     def _source_batch(
         self, group: Group, source: EventSource, within: TimeRange, read_at: datetime
-    ) -> Iterator[tuple[Batch, list[BaseException]]]:
-        """The batch, and the list that the database's errors are put on (the library swallows them)."""
+    ) -> Iterator[tuple[Batch, Any, list[BaseException]]]:
+        """The batch, its engine, and the list that the database's errors are put on (the library swallows them)."""
         from great_expectations.exceptions.exceptions import GreatExpectationsError
 
         failures: list[BaseException] = []
@@ -196,13 +202,19 @@ class GreatExpectationsChecks:
         names = ", ".join(batch.identifier(name) for name in (*batch.COLUMNS, *batch.CONSTANTS))
         try:
             asset = database.add_query_asset(group.name, f"SELECT {names} FROM {_PLACEHOLDER}")  # noqa: S608  constants
-            yield asset.add_batch_definition_whole_table("all").get_batch(), failures
+            yield asset.add_batch_definition_whole_table("all").get_batch(), engine, failures
         finally:
             engine.dispose()
             sources.delete(group.source.connection)
 
-    def _conclude(self, result: ExpectationSuiteValidationResult, group: Group, within: TimeRange | None) -> None:
-        """Publishes the result; raises if anything critical failed."""
+    def _conclude(
+        self,
+        result: ExpectationSuiteValidationResult,
+        group: Group,
+        within: TimeRange | None,
+        frame: pd.DataFrame | None = None,
+    ) -> None:
+        """Publishes the result; raises if anything critical failed. The frame is what failing rows are named by."""
         run = f"{within.start:%Y%m%dT%H%MZ}-{within.end:%Y%m%dT%H%MZ}" if within else "history"
         page = self._docs.publish(result, group=group.name, run=run)
         log.info(
@@ -216,20 +228,22 @@ class GreatExpectationsChecks:
         hard = [outcome for outcome in result.results if not outcome.success and _severity(outcome) == "critical"]
         if hard:
             where = f"group {group.name}" + (f", {within}" if within else "")
-            raise ExpectationFailedError(result.suite_name, [_line(outcome) for outcome in hard], where=where)
+            raise ExpectationFailedError(result.suite_name, [_line(outcome, frame) for outcome in hard], where=where)
 
 
 # --- rows to judge ----------------------------------------------------------------------------------------------
 
 
-def count_rows(grid: CountGrid, within: TimeRange) -> dict[str, Any]:
-    """One row per variable of the grid, as columns (V,).
+def count_rows(grid: CountGrid, within: TimeRange, *, listed: Sequence[str] = ()) -> dict[str, Any]:
+    """One row per variable of the grid, and per listed one that it lacks, as columns (V,).
 
     ``intervals``: intervals of the range that have a cell, less cells beside the range; ``repeated``: cells beyond
     the first of an interval; ``missing``: cells without a count after the first one with a count; ``lowest``: the
     smallest count, NaN without any; ``fractional``: counts that are not whole or not finite.
     """
     counts, variables = grid.counts, len(grid.variables)
+    present = set(grid.variables)
+    absent = [name for name in listed if name not in present]
     distinct = np.unique(grid.starts)
     covered = np.isin(distinct, within.starts())
     intervals = int(covered.sum()) - int((~covered).sum())
@@ -238,13 +252,14 @@ def count_rows(grid: CountGrid, within: TimeRange) -> dict[str, Any]:
     with np.errstate(invalid="ignore"):
         whole = np.mod(counts, 1) == 0
     lowest = np.min(counts, axis=1, initial=np.inf, where=known)
+    none = np.zeros(len(absent), dtype=np.int64)
     return {
-        "variable": np.array(grid.variables, dtype=object),
-        "intervals": np.full(variables, intervals),
-        "repeated": np.full(variables, len(grid.starts) - len(distinct)),
-        "missing": (begun & ~known).sum(axis=1),
-        "lowest": np.where(known.any(axis=1), lowest, np.nan),
-        "fractional": (known & ~whole).sum(axis=1),
+        "variable": np.array([*grid.variables, *absent], dtype=object),
+        "intervals": np.concatenate([np.full(variables, intervals), none]),
+        "repeated": np.concatenate([np.full(variables, len(grid.starts) - len(distinct)), none]),
+        "missing": np.concatenate([(begun & ~known).sum(axis=1), none]),
+        "lowest": np.concatenate([np.where(known.any(axis=1), lowest, np.nan), np.full(len(absent), np.nan)]),
+        "fractional": np.concatenate([(known & ~whole).sum(axis=1), none]),
     }
 
 
@@ -274,7 +289,7 @@ def judged_cells(predictions: Predictions) -> dict[str, Any]:
     names = np.array([variable.name for variable in predictions.variables], dtype=object)
     return {
         "variable": names[variables],
-        "start": np.datetime_as_string(predictions.starts[intervals], unit="m"),
+        "start": np.datetime_as_string(predictions.starts[intervals], unit="m", timezone="UTC"),
         "observed": predictions.observed[judged],
         **{name: values[judged] for name, values in judgements.items()},
     }
@@ -290,6 +305,9 @@ def _guard(engine: Any, group: Group, rows: str, failures: list[BaseException]) 
     milliseconds = int(group.source.statement_timeout.total_seconds() * 1000)
 
     def begin(connection: Any) -> None:
+        if failures:
+            # The library tries what failed again, twice, and everything else as well: after a time-out, an hour's wait.
+            raise failures[0]
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
         connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
@@ -302,23 +320,24 @@ def _guard(engine: Any, group: Group, rows: str, failures: list[BaseException]) 
     sqlalchemy.event.listen(engine, "handle_error", lambda context: failures.append(context.original_exception))
 
 
-def _rejected(rows: Batch, rules: Sequence[batch.Rule]) -> list[RejectedRow]:
+def _rejected(engine: Any, rules: Sequence[batch.Rule]) -> list[RejectedRow]:
     """At most one row more than `REJECTED_AT_MOST`."""
-    from great_expectations.metrics.metric_results import MetricErrorResult
-    from great_expectations.metrics.query.batch_table import QueryBatchTable
-
-    event = ", ".join(f"CAST({batch.identifier(name)} AS text) AS {batch.identifier(name)}" for name in batch.COLUMNS)
-    verdicts = ", ".join(f"(({rule.condition}) IS TRUE) AS rule_{i}" for i, rule in enumerate(rules))
-    query = f"SELECT {event}, {verdicts} FROM {{batch}} WHERE {batch.any_of(rules)} LIMIT {REJECTED_AT_MOST + 1}"  # noqa: S608  ours
-    found = rows.compute_metrics(QueryBatchTable(query=query, fetch_all=True))
-    if isinstance(found, MetricErrorResult):
-        return []  # the caller raises what the database said
+    event = ", ".join(f"CAST({batch.identifier(name)} AS text)" for name in batch.COLUMNS)
+    verdicts = ", ".join(f"({rule.condition}) IS TRUE" for rule in rules)
+    query = (
+        f"SELECT {event}, {verdicts} FROM {_PLACEHOLDER} WHERE {batch.any_of(rules)} "  # noqa: S608  constants
+        f"LIMIT {REJECTED_AT_MOST + 1}"
+    )
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(query).fetchall()
     return [
         RejectedRow(
-            reason="; ".join(rule.reason for i, rule in enumerate(rules) if row[f"rule_{i}"]),
-            row={name: row[name] for name in batch.COLUMNS},
+            reason="; ".join(
+                rule.reason for rule, broken in zip(rules, row[len(batch.COLUMNS) :], strict=True) if broken
+            ),
+            row=dict(zip(batch.COLUMNS, row, strict=False)),
         )
-        for row in found.value
+        for row in found
     ]
 
 
@@ -338,40 +357,56 @@ def _severity(outcome: ExpectationValidationResult) -> str:
     return str(getattr(severity, "value", severity))
 
 
-def _line(outcome: ExpectationValidationResult) -> str:
-    """``expectation on 'column': what was observed. What was expected.``"""
+def _line(outcome: ExpectationValidationResult, frame: pd.DataFrame | None) -> str:
+    """``expectation on 'column': what was observed. Expected: what it says.``"""
     configuration = outcome.expectation_config
     if configuration is None:
         return str(outcome)
     of = configuration.kwargs
-    columns = of.get("column") or of.get("column_list") or [of[k] for k in ("column_A", "column_B") if k in of]
-    where = f" on {columns!r}" if columns else ""
-    return f"{configuration.type}{where}: {_observed(outcome)}. Expected: {configuration.description}"
+    columns = [of["column"]] if "column" in of else [of[key] for key in ("column_A", "column_B") if key in of]
+    where = f" on {' and '.join(repr(column) for column in columns)}" if columns else ""
+    observed = _observed(outcome, columns, frame)
+    return f"{configuration.type}{where}: {observed}. Expected: {configuration.description}"
 
 
-def _observed(outcome: ExpectationValidationResult) -> str:
+def _observed(outcome: ExpectationValidationResult, columns: Sequence[str], frame: pd.DataFrame | None) -> str:
     raised = [info for info in _exceptions(outcome.exception_info or {}) if info.get("raised_exception")]
     if raised:
         return f"could not be evaluated: {raised[0].get('exception_message')}"
     found = outcome.result
-    if "unexpected_count" in found:
-        places = [_place(index) for index in found.get("partial_unexpected_index_list") or []]
-        shown = f" ({_some(places)})" if places else f" such as {_some(found.get('partial_unexpected_list') or [])}"
-        return f"{found['unexpected_count']} of {found['element_count']} rows fail{shown}"
-    return f"found {found.get('observed_value')!r}"
+    if "unexpected_count" not in found:
+        asked = outcome.expectation_config.kwargs if outcome.expectation_config else {}
+        bounds = "".join(f", {name} {asked[name]!r}" for name in ("min_value", "max_value") if name in asked)
+        return f"found {_plain(found.get('observed_value'))!r}{bounds}"
+    failed = f"{found['unexpected_count']} of {found['element_count']} rows fail"
+    places = [_place(index, columns, frame) for index in found.get("partial_unexpected_index_list") or []]
+    return f"{failed} ({_some(places, separator='; ')})" if places else failed
 
 
 def _exceptions(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [info] if "raised_exception" in info else [nested for nested in info.values() if isinstance(nested, dict)]
 
 
-def _place(index: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in index.items())
+def _place(index: Any, columns: Sequence[str], frame: pd.DataFrame | None) -> str:
+    """A failing row: what names it, then the columns that were judged. `index` is a row's number, or its values."""
+    if not isinstance(index, dict):
+        if frame is None:
+            return f"row {index}"
+        index = frame.loc[index, [*(name for name in ("variable", "start") if name in frame), *columns]].to_dict()
+    named = [f"{name} {index[name]!r}" for name in ("variable", "start") if name in index]
+    return ", ".join(
+        named + [f"{name} {_plain(index[name])!r}" for name in columns if name in index and name != "variable"]
+    )
 
 
-def _some(things: Sequence[Any]) -> str:
-    shown = ", ".join(str(thing) for thing in things[:SHOWN])
-    return f"{shown}, …" if len(things) > SHOWN else shown
+def _plain(value: Any) -> Any:
+    """A numpy scalar as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _some(things: Sequence[Any], separator: str = ", ") -> str:
+    shown = separator.join(str(thing) for thing in things[:SHOWN])
+    return f"{shown}{separator}…" if len(things) > SHOWN else shown
 
 
 def _named_by(soft: str, result: ExpectationSuiteValidationResult) -> list[str]:

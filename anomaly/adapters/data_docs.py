@@ -27,15 +27,20 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.core.expectation_suite import ExpectationSuite
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-    from great_expectations.data_context.types.resource_identifiers import ValidationResultIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
 
 log = logging.getLogger(__name__)
 
 KEPT = 5
 LISTED = 200
 """The index lists this many results, of all suites and groups, at most."""
-_FAILED = "_failed"
+FAILED = "_failed"
+"""What the name of a run ends with if anything in it was not as expected."""
 _SITE = "data_docs"
+_PAGES = "anomaly.adapters.data_docs_pages"
 
 
 class DataDocs:
@@ -47,14 +52,14 @@ class DataDocs:
     """
 
     def __init__(self, suites: Path, results: Path) -> None:
+        # The library tells of every step it takes, importing itself included; warnings are enough.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         self._suites = suites
         self._results = results
 
     @cached_property
     def context(self) -> EphemeralDataContext:
         """A context without telemetry and progress bars. Importing the library takes seconds."""
-        # The library tells of every step it takes, importing included; warnings are enough.
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         import great_expectations as gx
         from great_expectations.data_context.types.base import DataContextConfig, ProgressBarsConfig
 
@@ -78,14 +83,21 @@ class DataDocs:
             },
             data_docs_sites={
                 _SITE: {
-                    "class_name": "SiteBuilder",
+                    "class_name": "Site",
+                    "module_name": _PAGES,
                     "show_how_to_buttons": False,
                     "store_backend": _folder(self._results / "data_docs"),
                     "site_index_builder": {
                         "class_name": "DefaultSiteIndexBuilder",
                         "validation_results_limit": LISTED,
+                        "renderer": {"module_name": _PAGES, "class_name": "IndexRenderer"},
+                        "view": {"module_name": _PAGES, "class_name": "IndexView"},
                     },
-                    "site_section_builders": {"profiling": "None"},
+                    "site_section_builders": {
+                        "expectations": {"view": {"module_name": _PAGES, "class_name": "PageView"}},
+                        "validations": {"view": {"module_name": _PAGES, "class_name": "PageView"}},
+                        "profiling": "None",  # the library's way to say no
+                    },
                 }
             },
         )
@@ -128,7 +140,7 @@ class DataDocs:
         )
 
         suite = ExpectationSuiteIdentifier(name=result.suite_name)
-        name = run if result.success else run + _FAILED
+        name = run if result.success else run + FAILED
         key = ValidationResultIdentifier(suite, RunIdentifier(name, datetime.now(UTC)), group)
         result.meta["run_id"] = key.run_id
         store = self.context.validation_results_store
@@ -139,7 +151,7 @@ class DataDocs:
                 kept: Any = store  # not typed by the library
                 for old in _too_old(kept.list_keys(), suite.name, group):
                     kept.remove_key(old)
-                changed: list[Any] = [key, suite]
+                changed: list[Any] = [key, *self._unpublished(suite)]
                 self.context.build_data_docs(site_names=[_SITE], resource_identifiers=changed)
                 (site,) = self.context.get_docs_sites_urls(resource_identifier=key, site_name=_SITE)
         except OSError as refused:
@@ -148,6 +160,12 @@ class DataDocs:
                 "folder that this process may write to"
             ) from refused
         return str(site["site_url"])
+
+    def _unpublished(self, suite: ExpectationSuiteIdentifier) -> list[ExpectationSuiteIdentifier]:
+        """The suite, if its page is older than its file, or missing."""
+        page = self._results / "data_docs" / "expectations" / f"{suite.name}.html"
+        written = self._suites / f"{suite.name}.json"
+        return [] if page.exists() and page.stat().st_mtime > written.stat().st_mtime else [suite]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -170,7 +188,7 @@ def _too_old(keys: list[ValidationResultIdentifier], suite: str, group: str) -> 
     by_outcome: dict[bool, list[ValidationResultIdentifier]] = defaultdict(list)
     for key in keys:
         if key.expectation_suite_identifier.name == suite and key.batch_identifier == group:
-            by_outcome[str(key.run_id.run_name).endswith(_FAILED)].append(key)
+            by_outcome[str(key.run_id.run_name).endswith(FAILED)].append(key)
     return [
         key
         for same in by_outcome.values()
