@@ -112,7 +112,9 @@ def departure_words(observed: float, expected: float) -> str:
 
 
 def state_words(incident: Incident) -> str:
-    """``ongoing, 25 h so far`` or ``resolved after 25 h``."""
+    """``ongoing, 25 h so far``, ``resolved after 25 h``, or why it was none."""
+    if incident.withdrawn:
+        return "withdrawn: rows that came late explain it"
     lasted = duration_words(incident.end - incident.start)
     return f"resolved after {lasted}" if incident.resolved else f"ongoing, {lasted} so far"
 
@@ -158,7 +160,7 @@ def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: 
 
 
 def _header(incident: Incident) -> Block:
-    mark = ":white_check_mark:" if incident.resolved else ":red_circle:"
+    mark = ":white_check_mark:" if incident.resolved or incident.withdrawn else ":red_circle:"
     text = _fitting(headline(incident), HEADER_LIMIT - len(mark) - 1)
     return {"type": "header", "text": {"type": "plain_text", "text": f"{mark} {text}", "emoji": True}}
 
@@ -168,9 +170,9 @@ def _facts(group: Group, incident: Incident) -> Block:
     expected = sum(v.expected for v in incident.variables)
     facts = {
         "When": span_words(incident.start, incident.end, group.zone),
-        "State": state_words(incident).capitalize(),
+        "State": _sentence(state_words(incident)),
         "Observed": departure_words(observed, expected),
-        "By chance": return_period_words(incident.return_period_hours),
+        "By chance": _sentence(return_period_words(incident.return_period_hours)),
     }
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
     return {"type": "section", "fields": fields}
@@ -241,6 +243,10 @@ def _fitting(text: str, limit: int) -> str:
     while len(escaped(shortened(text, size))) > limit:
         size -= 1
     return escaped(shortened(text, size))
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _happened(kind: str) -> str:

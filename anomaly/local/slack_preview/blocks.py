@@ -83,6 +83,8 @@ def _image(block: dict[str, Any], where: str, find_file: FindFile) -> Problems:
     yield from _text_limit(block.get("alt_text"), 2000, f"{where}/alt_text")
     if ("image_url" in block) == ("slack_file" in block):
         yield _at(where, "exactly one of image_url and slack_file is required")
+    if "image_url" in block:
+        yield from _url(block["image_url"], f"{where}/image_url")
     if "title" in block:
         yield from _text(block["title"], f"{where}/title", 2000, {"plain_text"})
     if "slack_file" in block:
@@ -112,7 +114,7 @@ def _element(element: Any, where: str, find_file: FindFile) -> Problems:
     elif kind == "button":
         yield from _keys(element, where, {"text", "action_id", "url", "value", "style", "accessibility_label"})
         yield from _text(element.get("text"), f"{where}/text", 75, {"plain_text"})
-        yield from _text_limit(element.get("url", "https:"), 3000, f"{where}/url")
+        yield from _url(element.get("url", "https://"), f"{where}/url")
         if element.get("style", "primary") not in {"primary", "danger"}:
             yield _at(f"{where}/style", "must be primary or danger")
     else:
@@ -148,6 +150,12 @@ def _text_limit(text: Any, limit: int, where: str) -> Problems:
         yield _at(where, f"must be less than {limit + 1} characters")
     elif not text and not where.endswith("block_id"):
         yield _at(where, "must be more than 0 characters")
+
+
+def _url(url: Any, where: str) -> Problems:
+    yield from _text_limit(url, 3000, where)
+    if isinstance(url, str) and not url.startswith(("http://", "https://")):
+        yield _at(where, "invalid url")
 
 
 def _keys(given: dict[str, Any], where: str, known: set[str]) -> Problems:
