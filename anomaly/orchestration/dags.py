@@ -2,6 +2,7 @@
 
 The tasks import, wire, call one stage and return its report; data travels through the stores. What is heavy is
 imported by the stages when they run, so that parsing stays light. A task's docstring is its page in the UI.
+``multiple_outputs=False`` keeps a report whole: Airflow would store each key of an annotated dictionary apart.
 """
 
 from __future__ import annotations
@@ -58,21 +59,21 @@ def watch_dag(group: Group) -> DAG:
         default_args={"owner": group.owner, "max_active_tis_per_dag": ONE_AT_A_TIME, **RETRIES},
     ) as dag:
 
-        @task(outlets=[assets.counts])
+        @task(outlets=[assets.counts], multiple_outputs=False)
         def update(**context: Any) -> dict[str, Any]:
             """Counts the events of every variable in the source's own engine, checks what it read, keeps failing
             rows in quarantine with the reason, enrols new variables and stores the counts, zeros included."""
             done = running.run_update(airflow_world(), group, _range(group, context))
             return tell(context, assets.counts, done)
 
-        @task(inlets=[assets.counts, assets.model], outlets=[assets.predictions])
+        @task(inlets=[assets.counts, assets.model], outlets=[assets.predictions], multiple_outputs=False)
         def predict(**context: Any) -> dict[str, Any]:
             """Compares the counts with what the champion expects, and stores predictions and anomalies. Without a
             champion there is nothing to compare with: fit first."""
             done = running.run_predict(airflow_world(), group, _range(group, context))
             return tell(context, assets.predictions, done)
 
-        @task(inlets=[assets.predictions], outlets=[assets.incidents])
+        @task(inlets=[assets.predictions], outlets=[assets.incidents], multiple_outputs=False)
         def alert(**context: Any) -> dict[str, Any]:
             """Gathers anomalies into incidents, draws their charts and posts them to the channel: one message per
             incident, sent once even when this task runs twice, and later when Slack is down."""
@@ -116,16 +117,17 @@ def fit_dag(group: Group) -> DAG:
             map_index_template="{{ task.op_kwargs['part']['name'] }}",
             max_active_tis_per_dag=SHARDS_AT_A_TIME,
             doc_md=TRAIN_PAGE,
+            multiple_outputs=False,
         )
         def train(part: dict[str, Any], fit_id: str) -> dict[str, Any]:
             return running.run_train(airflow_world(), group, fit_id, part["shard"]).report
 
-        @task(trigger_rule="none_failed")
+        @task(trigger_rule="none_failed", multiple_outputs=False)
         def register(fit_id: str) -> dict[str, Any]:
             """Makes the trained networks a version of the group's registered model, as `challenger`."""
             return running.run_register(airflow_world(), group, fit_id).report
 
-        @task(outlets=[assets.model])
+        @task(outlets=[assets.model], multiple_outputs=False)
         def promote(fit_id: str, **context: Any) -> dict[str, Any]:
             """Makes the challenger the `champion`, which predict uses from its next run on."""
             return tell(context, assets.model, running.run_promote(airflow_world(), group, fit_id))

@@ -1,0 +1,171 @@
+"""Run under Airflow: runs the DAGs of the sample for real, tasks, XCom, retries and asset events, with stages
+that only note how they were called; writes what Airflow has on record afterwards."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from airflow import settings
+from airflow.models import Connection as StoredConnection
+from airflow.models.asset import AssetEvent
+from airflow.models.xcom import XComModel
+from sqlalchemy import select
+
+import anomaly.stages
+from anomaly.adapters.settings import Settings
+from anomaly.exceptions import ConfigurationError, SourceUnavailableError
+from anomaly.groups import load_group
+from anomaly.orchestration import dags
+from anomaly.orchestration.connections import airflow_connection
+from anomaly.ports import Fit
+
+calls: list[list[Any]] = []
+failures: dict[str, list[Exception]] = {}
+lookups: dict[str, str] = {}
+shards = 3
+
+
+class Report:
+    def __init__(self, **figures: Any) -> None:
+        self.figures = figures
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.figures
+
+    def __str__(self) -> str:
+        return f"noted {len(self.figures)} figures"
+
+
+def noted(stage: str, **figures: Any) -> Any:
+    def run(_group: Any, *arguments: Any, **stores: Any) -> Report:
+        calls.append([stage, *(a.isoformat() if isinstance(a, datetime) else a for a in arguments)])
+        if stage == "alert":
+            calls[-1].append(stores["links"].airflow_run)
+        if failures.get(stage):
+            raise failures[stage].pop(0)
+        return Report(**figures)
+
+    return run
+
+
+def prepared(group: Any, until: datetime, **_: Any) -> Fit:
+    calls.append(["prepare", until.isoformat()])
+    history = group.range(until - timedelta(days=30), until)
+    return Fit("fit-1", group.name, history, {}, shards, "started")
+
+
+def looked_up(connection_id: str) -> str:
+    try:
+        return repr(airflow_connection(connection_id))
+    except ConfigurationError as missing:
+        return str(missing)
+
+
+def looked_up_first(_group: Any, *_arguments: Any, **_stores: Any) -> Report:
+    lookups.update({name: looked_up(name) for name in ("in_the_database", "in_the_environment", "nowhere")})
+    return Report()
+
+
+stubs: Any = anomaly.stages
+stubs.update = SimpleNamespace(update=noted("update", events=12))
+stubs.predict = SimpleNamespace(predict=noted("predict", anomalies=2))
+stubs.alert = SimpleNamespace(alert=noted("alert", posted=1))
+stubs.fit = SimpleNamespace(
+    prepare=prepared,
+    train=noted("train", trained=4),
+    register=noted("register", version=7),
+    promote=noted("promote", promoted=True),
+)
+
+
+class Store:
+    def record_run(self, *_: Any, **__: Any) -> None:
+        """The real one is tested elsewhere."""
+
+    def fit(self, fit_id: str) -> Fit:
+        until = datetime(2013, 2, 3, 5, tzinfo=UTC)
+        return Fit(fit_id, "carriers", group.range(until - timedelta(days=30), until), {}, shards, "started")
+
+
+def nothing(*_: Any) -> None:
+    """Stands for adapters that the noting stages do not touch."""
+
+
+world = SimpleNamespace(
+    settings=Settings.from_environment(),
+    store=Store,
+    **dict.fromkeys(
+        ("source", "checks", "artifacts", "forecaster", "registry", "charts", "chart_store", "channel"), nothing
+    ),
+)
+dags.airflow_world = lambda: world  # type: ignore[assignment, return-value]
+
+group = load_group(Settings.from_environment().groups / "carriers.yaml")
+
+
+def made(dag_id: str) -> Any:
+    """A new DAG each time: Airflow's test run leaves the params that it was given behind in the DAG."""
+    dag = next(dag for dag in dags.group_dags(group) if dag.dag_id == dag_id)
+    dag.fileloc = str(Path(settings.DAGS_FOLDER) / "group_dags.py")
+    for task in dag.tasks:
+        task.retry_delay = timedelta(0)
+    return dag
+
+
+session = settings.Session()  # type: ignore[misc]
+session.add(
+    StoredConnection(conn_id="in_the_database", conn_type="postgres", host="db", port=5433, login="me", password="pw-1",
+                     schema="events", extra='{"sslmode": "require"}')
+)  # fmt: skip
+session.commit()
+
+
+def run(dag_id: str, conf: dict[str, Any], logical_date: datetime | None = None) -> dict[str, Any]:
+    calls.clear()
+    done = made(dag_id).test(run_conf=conf, logical_date=logical_date)
+    tasks = {
+        f"{ti.task_id}[{ti.map_index}]" if ti.map_index >= 0 else ti.task_id: {
+            "state": str(ti.state),
+            "tries": ti.try_number,
+            "name": ti.rendered_map_index,
+        }
+        for ti in done.get_task_instances()
+    }
+    pushed = session.scalars(select(XComModel).where(XComModel.run_id == done.run_id))
+    events = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == done.run_id))
+    return {
+        "state": str(done.state),
+        "run_id": done.run_id,
+        "calls": list(calls),
+        "tasks": tasks,
+        "xcom": {f"{x.task_id}.{x.key}": XComModel.deserialize_value(x) for x in pushed if x.map_index < 0},
+        "events": {e.asset.name: e.extra for e in events},
+    }
+
+
+found: dict[str, Any] = {}
+conf = {"start": "2013-01-01T00:00:00-05:00", "end": "2013-02-03T00:00:00-05:00"}
+found["a range"] = run("anomaly.carriers", conf)
+found["an interval"] = run("anomaly.carriers", {}, datetime(2013, 2, 8, 11, tzinfo=UTC))
+found["after the end"] = run("anomaly.carriers", {}, datetime.now(UTC))
+failures["update"] = [SourceUnavailableError("the source is away")]
+failures["predict"] = [ConfigurationError("somebody has to mend this")] * 4
+found["failures"] = run("anomaly.carriers", conf)
+failures["update"] = [SourceUnavailableError("the source stays away")] * 9
+found["long failure"] = run("anomaly.carriers", conf)
+failures.clear()
+found["half a range"] = run("anomaly.carriers", {"start": conf["start"]})
+found["a fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
+found["a fit after the end"] = run("anomaly.carriers.fit", {})
+shards = 0
+found["a fit without networks"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
+stubs.update.update = looked_up_first
+found["connections"] = run("anomaly.carriers", conf) | {"lookups": lookups}
+logging.shutdown()
+Path(sys.argv[1]).write_text(json.dumps(found, default=str))
