@@ -314,6 +314,9 @@ class Store(Protocol):
         self, entry: OutboxEntry, *, channel: str, ts: str, permalink: str | None, chart: str | None, at: datetime
     ) -> None: ...
 
+    def dropped(self, entry: OutboxEntry, *, at: datetime) -> None:
+        """Takes the entry out of the queue: there is nothing left to tell."""
+
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None: ...
 
     # bookkeeping

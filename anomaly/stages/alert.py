@@ -200,15 +200,15 @@ def _deliver(
     with store.due(group, at=now) as entries:
         for entry in entries:
             incident = told.get(entry.incident.id or 0, entry.incident)
+            if incident.withdrawn and incident.slack_ts is None:
+                store.dropped(entry, at=now)
+                continue
             try:
                 if entry.action == "post":
                     told[incident.id or 0] = _post(group, entry, store, charts, chart_store, channel, links, now)
                     posted += 1
                 elif incident.slack_ts is not None:
-                    done = channel.update(group, incident, links=links)
-                    store.delivered(
-                        entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=None, at=now
-                    )
+                    _edit(group, entry, incident, store, charts, chart_store, channel, links, now)
                     edited += 1
             except (SlackUnavailableError, SlackRejectedError) as refused:
                 wait = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
@@ -229,11 +229,34 @@ def _post(
     now: datetime,
 ) -> Incident:
     incident = entry.incident
-    png = charts.incident(chart_data(group, incident, store))
-    chart = chart_store.save(f"{group.name}/{incident.start:%Y-%m-%dT%H%M}Z-{incident.id}.png", png)
+    png, chart = _drawn(group, incident, store, charts, chart_store)
     done = channel.post(group, incident, png=png, links=links, key=entry.key)
     store.delivered(entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=chart, at=now)
     return replace(incident, channel=done.channel, slack_ts=done.ts, permalink=done.permalink, chart=chart)
+
+
+def _edit(
+    group: Group,
+    entry: OutboxEntry,
+    incident: Incident,
+    store: Store,
+    charts: Charts,
+    chart_store: ChartStore,
+    channel: Channel,
+    links: Links,
+    now: datetime,
+) -> None:
+    png, chart = (None, None) if incident.withdrawn else _drawn(group, incident, store, charts, chart_store)
+    done = channel.update(group, incident, links=links, png=png)
+    store.delivered(entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=chart, at=now)
+
+
+def _drawn(
+    group: Group, incident: Incident, store: Store, charts: Charts, chart_store: ChartStore
+) -> tuple[bytes, str]:
+    """The chart, and where it is kept; drawing it again replaces it."""
+    png = charts.incident(chart_data(group, incident, store))
+    return png, chart_store.save(f"{group.name}/{incident.start:%Y-%m-%dT%H%M}Z-{incident.id}.png", png)
 
 
 def _worst(failures: Sequence[AnomalyError]) -> AnomalyError:

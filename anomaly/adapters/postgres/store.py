@@ -546,6 +546,12 @@ class PostgresStore:
                 (channel, ts, permalink, chart, entry.incident.id),
             )
 
+    def dropped(self, entry: OutboxEntry, *, at: datetime) -> None:
+        with self._cursor() as cursor:
+            cursor.execute(
+                "UPDATE outbox SET delivered_at = %s, last_error = 'withdrawn' WHERE id = %s", (at, entry.id)
+            )
+
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None:
         with self._cursor() as cursor:
             cursor.execute(
