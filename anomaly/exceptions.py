@@ -92,6 +92,10 @@ class NotEnoughHistoryError(PermanentError):
     """The counts needed for a fit are not there: the range was never updated, or is too short."""
 
 
+class IncompleteFitError(PermanentError):
+    """A step of a fit was asked for before the steps that it builds on."""
+
+
 class IncompleteCountsError(PermanentError):
     """A stage was asked for intervals that update has not counted yet."""
 

@@ -437,6 +437,18 @@ class Charts(Protocol):
         fitted distribution and the thresholds. Equal data gives equal bytes."""
 
 
+class FitCharts(Protocol):
+    """Charts of a whole fit, for reviews of the model."""
+
+    def candidate_errors(self, mae_by_candidate: Mapping[str, Floats]) -> bytes:
+        """PNG: errors on the test period, (V,) per candidate."""
+
+    def residual_overview(
+        self, residuals: Mapping[str, Floats], lower: Mapping[str, float], upper: Mapping[str, float]
+    ) -> bytes:
+        """PNG: per variable, the residuals that its distribution was fitted to and its thresholds."""
+
+
 class ChartStore(Protocol):
     def save(self, name: str, png: bytes) -> str:
         """Keeps the chart; returns its URI (``file://`` or ``s3://``)."""

@@ -20,6 +20,7 @@ from anomaly.ports import (
     ChartStore,
     DataChecks,
     EventSource,
+    FitCharts,
     ForecasterLoader,
     ModelRegistry,
     Store,
@@ -75,6 +76,11 @@ class World:
         from anomaly.adapters.charts import MatplotlibCharts
 
         return MatplotlibCharts()
+
+    def fit_charts(self) -> FitCharts:
+        from anomaly.adapters import charts
+
+        return charts
 
     def channel(self, group: Group) -> Channel:
         from anomaly.adapters.slack import SlackChannel

@@ -23,6 +23,18 @@ from anomaly.detection.windows import WindowSpec, recent_and_seasonal, same_time
 Float32 = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How to train: mean absolute error, Adam, early stopping per variable."""
+
+    epochs: int = 60
+    patience: int = 8
+    """Epochs without a better validation error after which a variable stops."""
+    batch_size: int = 32
+    """Windows per step, of every variable."""
+    learning_rate: float = 2e-3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """An architecture with its options. It has either a network or a forecast."""
@@ -33,15 +45,17 @@ class Candidate:
     """From V and (L, F) to an untrained Keras model."""
     forecast: Callable[[Float32], Float32] | None = None
     """From scaled windows (V, B, L, F) to scaled predictions (V, B), without weights."""
+    training: Training = Training()
 
 
 _weeks = partial(same_time_in_weeks, weeks=4)
 _seven = partial(recent_and_seasonal, length=7)
+_large_steps = Training(batch_size=128, learning_rate=5e-3)  # an unrolled step has a high price, however few windows
 
 CANDIDATES: dict[str, Candidate] = {
     "seasonal-naive": Candidate(window=_weeks, forecast=naive.median),
-    "dense-16-mae": Candidate(window=_seven, network=partial(dense.network, hidden=(32, 16), dropout=0.1)),
-    "lstm-16-mae": Candidate(window=_seven, network=partial(lstm.network, units=16)),
+    "dense-16-mae": Candidate(window=_seven, network=partial(dense.network, hidden=(32, 16), dropout=0.05)),
+    "lstm-16-mae": Candidate(window=_seven, network=partial(lstm.network, units=16), training=_large_steps),
 }
 """What a group's YAML may name."""
 

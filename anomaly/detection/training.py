@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection.candidates import Candidate
+from anomaly.detection.candidates import Candidate, Training
 from anomaly.detection.splits import Split
 from anomaly.detection.windows import Lags, gather
 
@@ -36,16 +36,6 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 _WINDOW_BYTES = 256 * 2**20
 _MOST_TOGETHER = 512
 """Networks per batch. More gain nothing: a step then costs arithmetic, no longer its fixed price."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to train; the same for every candidate."""
-
-    epochs: int = 60
-    patience: int = 8
-    batch_size: int = 32
-    learning_rate: float = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,7 @@ def train(
     *,
     seeds: Sequence[int],
     order_seed: int = 0,
-    options: Options = Options(),
+    training: Training | None = None,
 ) -> Trained:
     """Trains one network per variable.
 
@@ -82,14 +72,14 @@ def train(
         split: masks (V, N). Windows that are incomplete, or whose target is unknown, are left out by themselves.
         seeds: (V,) of the variables' first weights.
         order_seed: of the order in which windows are seen, shared by all variables.
-        options: how long and how fast.
+        training: how; the candidate's own when not given.
     """
     values = series.astype(np.float32)
     variables, (length, features) = len(values), lags.shape[1:]
     together = max(1, min(_MOST_TOGETHER, _WINDOW_BYTES // max(1, 4 * len(at) * length * features)))
     batches = math.ceil(variables / together)
     together = math.ceil(variables / batches)
-    trainer = _Trainer(candidate, together, (length, features), options)
+    trainer = _Trainer(candidate, together, (length, features), training or candidate.training)
     parts = [
         trainer.train(values[rows], at, lags, split.take(rows), [seeds[row] for row in rows], order_seed)
         for rows in np.array_split(np.arange(variables), batches)
@@ -170,12 +160,12 @@ def _assembled(candidate: Candidate, window: tuple[int, int], weights: Weights) 
 class _Trainer:
     """One batched network, traced once, for as many sets of variables as one likes."""
 
-    def __init__(self, candidate: Candidate, variables: int, window: tuple[int, int], options: Options) -> None:
+    def __init__(self, candidate: Candidate, variables: int, window: tuple[int, int], training: Training) -> None:
         import tensorflow as tf
 
         if candidate.network is None:
             raise ValueError("this candidate has no network, so there is nothing to train")
-        self._options = options
+        self._training = training
         self._variables = variables
         self._network = candidate.network(variables, window)
         self._weights = [w.value for w in self._network.trainable_weights]
@@ -207,18 +197,18 @@ class _Trainer:
         judged = complete & np.isfinite(targets)
         windows, targets = np.nan_to_num(windows), np.nan_to_num(targets)
         filled = [_padded(a, places) for a in (windows, targets, split.train & judged, split.validation & judged)]
-        windows, targets, training, validating = filled
+        windows, targets, learning, validating = filled
         self._begin([*seeds, *[0] * (places - real)])
 
         stop_rows = np.flatnonzero(validating.any(axis=0))
-        train_rows = np.flatnonzero(training.any(axis=0))
-        data = tuple(tf.constant(a) for a in (windows, targets, training.astype(np.float32)))
+        train_rows = np.flatnonzero(learning.any(axis=0))
+        data = tuple(tf.constant(a) for a in (windows, targets, learning.astype(np.float32)))
         held = tuple(tf.constant(a[:, stop_rows]) for a in (windows, targets, validating.astype(np.float32)))
 
         best = np.full(places, np.inf)
         waited, epochs = np.zeros(places, np.int64), np.zeros(places, np.int64)
-        active = training.any(axis=1) & validating.any(axis=1)
-        for epoch in range(self._options.epochs):
+        active = learning.any(axis=1) & validating.any(axis=1)
+        for epoch in range(self._training.epochs):
             if not active.any():
                 break
             order = np.random.default_rng([order_seed, epoch]).permutation(train_rows).astype(np.int32)
@@ -229,7 +219,7 @@ class _Trainer:
             best = np.where(improved, error, best)
             waited = np.where(improved, 0, waited + 1)
             epochs += active
-            active &= waited < self._options.patience
+            active &= waited < self._training.patience
 
         for weight, kept in zip(self._weights, self._best, strict=True):
             weight.assign(kept)
@@ -261,7 +251,7 @@ class _Trainer:
         """One pass over the windows in this order; returns each variable's validation MAE, (V,)."""
         import tensorflow as tf
 
-        size = self._options.batch_size
+        size = self._training.batch_size
         seen = tf.size(order)
         for first in tf.range(0, seen, size):
             batch = order[first : tf.minimum(first + size, seen)]
@@ -287,7 +277,7 @@ class _Trainer:
                 v=square.handle,
                 beta1_power=power_1,
                 beta2_power=power_2,
-                lr=self._options.learning_rate,
+                lr=self._training.learning_rate,
                 beta1=_BETA_1,
                 beta2=_BETA_2,
                 epsilon=_EPSILON,

@@ -42,6 +42,9 @@ class Recent:
     def reach(self, step: timedelta) -> timedelta:
         return self.length * step
 
+    def nearest(self, step: timedelta) -> timedelta:
+        return step
+
 
 @dataclass(frozen=True, slots=True)
 class SameLocalTime:
@@ -67,6 +70,9 @@ class SameLocalTime:
     def reach(self, step: timedelta) -> timedelta:
         return timedelta(days=max(self.days)) + _ZONE_CHANGE + step
 
+    def nearest(self, step: timedelta) -> timedelta:
+        return timedelta(days=min(self.days)) + _ZONE_CHANGE + step
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
@@ -87,6 +93,10 @@ class WindowSpec:
     def reach(self, step: timedelta) -> timedelta:
         """How much before an interval's start must be known for its window to be complete; at most."""
         return max(column.reach(step) for column in self.columns)
+
+    def nearest(self, step: timedelta) -> timedelta:
+        """How much before an interval's start must be known for its window to hold anything; at most."""
+        return min(column.nearest(step) for column in self.columns)
 
     def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:
         """Whole intervals to look back, all at least 1: (N, L, F).

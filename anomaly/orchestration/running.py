@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from anomaly.adapters.settings import Settings
 from anomaly.adapters.world import World
-from anomaly.exceptions import ConfigurationError
+from anomaly.exceptions import IncompleteFitError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Fit, Links, Store
 
@@ -136,7 +136,7 @@ def run_prepare(world: World, group: Group, until: datetime, *, clock: Clock = u
 def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clock = utc_now) -> Done:
     """Trains every candidate for the shard's variables and picks the best of each."""
     store = world.store()
-    history = _history(store, fit_id)
+    history = _history(group, store, fit_id)
     began = _begin(group, "fit.train", history)
     from anomaly.stages import fit
 
@@ -155,18 +155,18 @@ def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clo
 def run_register(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
     """Makes the trained networks a version of the group's registered model, as challenger."""
     store = world.store()
-    history = _history(store, fit_id)
+    history = _history(group, store, fit_id)
     began = _begin(group, "fit.register", history)
     from anomaly.stages import fit
 
-    done = fit.register(group, fit_id, store=store, registry=world.registry())
+    done = fit.register(group, fit_id, store=store, registry=world.registry(), charts=world.fit_charts())
     return _record(store, group, "fit.register", history, done, began=began, at=clock())
 
 
 def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
     """Makes the challenger the champion."""
     store = world.store()
-    history = _history(store, fit_id)
+    history = _history(group, store, fit_id)
     began = _begin(group, "fit.promote", history)
     from anomaly.stages import fit
 
@@ -187,10 +187,10 @@ def airflow_run_address(settings: Settings, dag_id: str, run_id: str) -> str | N
     return f"{settings.link_airflow.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
 
 
-def _history(store: Store, fit_id: str) -> TimeRange:
+def _history(group: Group, store: Store, fit_id: str) -> TimeRange:
     fit = store.fit(fit_id)
     if fit is None:
-        raise ConfigurationError(f"there is no fit {fit_id!r} in the metadata database; start with prepare")
+        raise IncompleteFitError(f"there is no fit {fit_id!r} of group {group.name!r}; run: anomaly fit {group.name}")
     return fit.history
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def network(
-    variables: int, window: tuple[int, int], *, hidden: tuple[int, ...] = (32, 16), dropout: float = 0.1
+    variables: int, window: tuple[int, int], *, hidden: tuple[int, ...] = (32, 16), dropout: float = 0.05
 ) -> Any:
     """A Keras model from windows (V, B, L, F) to predictions (V, B).
 

@@ -73,7 +73,7 @@ class BatchedDense(Batched):
         self.activation = keras.activations.get(activation)
         self.bias_start = bias
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.inputs = input_shape[-1]
         self.kernel = self.add_weight((self.variables_count, self.inputs, self.units), "zeros", name="kernel")
         self.bias = self.add_weight((self.variables_count, 1, self.units), "zeros", name="bias")
@@ -98,10 +98,11 @@ class BatchedLSTM(Batched):
     """V LSTM layers side by side: (V, B, L, F) to the last hidden state, (V, B, units).
 
     S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers et al., 2000. The
-    L steps are unrolled: windows are short, and an unrolled graph exports to plain matrix products.
+    L steps are unrolled: windows are short, and an unrolled graph exports to plain matrix products. Gates along the
+    last axis: input, forget, output, candidate.
     """
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.steps, self.inputs = input_shape[-2], input_shape[-1]
         v, gates = self.variables_count, 4 * self.units
         self.kernel = self.add_weight((v, self.inputs, gates), "zeros", name="kernel")
@@ -109,15 +110,18 @@ class BatchedLSTM(Batched):
         self.bias = self.add_weight((v, 1, gates), "zeros", name="bias")
 
     def call(self, x: Any) -> Any:
+        v, units = self.variables_count, self.units
+        flat = keras.ops.reshape(x, (v, -1, self.inputs))
+        entered = keras.ops.reshape(keras.ops.matmul(flat, self.kernel) + self.bias, (v, -1, self.steps, 4 * units))
         hidden = cell = None
         for step in range(self.steps):
-            gates = keras.ops.matmul(x[:, :, step, :], self.kernel) + self.bias
+            gates = entered[:, :, step, :]
             if hidden is not None:
                 gates = gates + keras.ops.matmul(hidden, self.recurrent)
-            entering, forgotten, candidate, leaving = keras.ops.split(gates, 4, axis=-1)
-            new = keras.ops.sigmoid(entering) * keras.ops.tanh(candidate)
-            cell = new if cell is None else keras.ops.sigmoid(forgotten) * cell + new
-            hidden = keras.ops.sigmoid(leaving) * keras.ops.tanh(cell)
+            entering, forgotten, leaving = keras.ops.split(keras.ops.sigmoid(gates[..., : 3 * units]), 3, axis=-1)
+            new = entering * keras.ops.tanh(gates[..., 3 * units :])
+            cell = new if cell is None else forgotten * cell + new
+            hidden = leaving * keras.ops.tanh(cell)
         return hidden
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -11,9 +11,9 @@ Float32 = NDArray[np.float32]
 def median(windows: Float32) -> Float32:
     """Median over the window of what is known of it: (V, B, L, F) to (V, B); NaN where nothing is known."""
     flat = windows.reshape(*windows.shape[:2], -1)
-    known = np.isfinite(flat).any(axis=2)
-    forecast = np.nanmedian(np.where(known[..., None], flat, 0.0), axis=2)
-    return np.where(known, forecast, np.nan).astype(np.float32)
+    known = np.isfinite(flat).sum(axis=2, keepdims=True) > 0
+    forecast = np.nanmedian(np.where(known, flat, 0.0), axis=2)
+    return np.where(known[..., 0], forecast, np.nan).astype(np.float32)
 
 
 def lowest(windows: Float32) -> Float32:

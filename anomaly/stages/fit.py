@@ -1,0 +1,790 @@
+"""Fit: what is normal for each variable, learned from its history.
+
+In: the counts of at most ``history.length`` before a moment. Out: one network (or simpler forecast) per variable
+with its scaler, residual distribution and thresholds in the store, the networks with their SHA-256 under the fit's
+MLflow run, and a model version that serves from that moment on, if it is not worse than the one before.
+
+Four steps, one Airflow task each: `prepare`, `train` (once per shard), `register`, `promote`. Each can be run again:
+a fit's id follows from its group, history and configuration, so what is done is found and left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detection import cleaning, transforms
+from anomaly.detection.backtests import backtest
+from anomaly.detection.candidates import CANDIDATES, CONSTANT
+from anomaly.detection.choosing import CHAMPION, Choice, choose
+from anomaly.detection.contest import Contest, Entry, enter, errors, open_contest, warm_up
+from anomaly.detection.residuals import FittedDistribution, fit_distribution
+from anomaly.detection.scaling import Scaler
+from anomaly.detection.statuses import Judgement, classify
+from anomaly.detection.thresholds import per_test_probability, thresholds
+from anomaly.exceptions import IncompleteFitError, NotEnoughHistoryError
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import (
+    ArtifactReader,
+    DataChecks,
+    Fit,
+    FitCharts,
+    FittedVariable,
+    Forecaster,
+    ForecasterLoader,
+    HistorySummary,
+    ModelRegistry,
+    NetworkFile,
+    Store,
+    Variable,
+)
+
+log = logging.getLogger(__name__)
+
+VARIABLES_PER_SHARD = 2500
+"""So many train at once in about 2 GB."""
+PROMOTION_MARGIN = 0.02
+"""A challenger whose median test error is worse than the champion's by more than this share is rejected."""
+MOST_RESIDUALS = 2000
+"""Residuals kept per variable, the latest: enough for a distribution, a chart and a review."""
+
+_NAMESPACE = uuid.UUID("5f0f3a3e-8a0a-5d0b-9f6e-3c1f5f3f2b11")
+_CHOSEN = "chosen"
+
+Floats = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Weights = tuple[Float32, ...]
+
+
+# --- prepare ----------------------------------------------------------------------------------------------------
+
+
+def prepare(
+    group: Group,
+    until: datetime,
+    *,
+    store: Store,
+    checks: DataChecks,
+    registry: ModelRegistry,
+    now: datetime,  # noqa: ARG001  all stages are called alike
+) -> Fit:
+    """Checks that the history is complete and opens the fit and its MLflow run.
+
+    Args:
+        group: whose variables to fit.
+        until: end of the history, aware; floored to the grid.
+        store, checks, registry: see the ports.
+        now: unused; a fit looks at nothing but its history.
+
+    Raises:
+        NotEnoughHistoryError: too short, not counted by update, or without variables.
+        ExpectationFailedError: counts are missing or not finite.
+    """
+    history = _history(group, until)
+    fit = _fit_of(group, history)
+    known = store.fit(fit.id)
+    if known is not None:
+        log.info("%s: fit %s is there already (%s); nothing to prepare", group.name, known.id, known.state)
+        return known
+
+    gap = store.first_gap(group, history)
+    if gap is not None:
+        raise NotEnoughHistoryError(
+            f"group {group.name!r} has no counts for {gap}, which is part of the history {history}; fill it with: "
+            f"anomaly update {group.name} --start {gap.start.isoformat()} --end {gap.end.isoformat()}"
+        )
+    variables = _variables(group, history, store)
+    if not variables:
+        raise NotEnoughHistoryError(
+            f"group {group.name!r} has no variables in {history}: update found no events of it in "
+            f"{group.source.table or 'its query'}; check the group's key 'variables' against what the source holds"
+        )
+    constant = checks.training_windows(group, _summary(group, variables, history, store))
+    fit = replace(fit, shards=min(group.max_shards, max(1, math.ceil(len(variables) / VARIABLES_PER_SHARD))))
+    fit = replace(fit, mlflow_run_id=registry.start_run(group, fit))
+    store.save_fit(fit)
+    log.info(
+        "%s: fit %s on %s: %d variables (%d constant) in %d shards",
+        *(group.name, fit.id, history, len(variables), len(constant), fit.shards),
+    )
+    return fit
+
+
+def _history(group: Group, until: datetime) -> TimeRange:
+    end = group.floor(until)
+    start = max(group.floor(end - group.history.length), group.first_interval())
+    if end - start < group.history.minimum:
+        raise NotEnoughHistoryError(
+            f"group {group.name!r} has a history of {max(end - start, end - end)} before {end.isoformat()} (counting "
+            f"starts at {group.first_interval().isoformat()}); its policy asks for {group.history.minimum}. Fit later, "
+            "set schedule.start earlier, or lower history.minimum"
+        )
+    return group.range(start, end)
+
+
+def _fit_of(group: Group, history: TimeRange) -> Fit:
+    configuration = group.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
+    name = f"{group.name} {history.start.isoformat()} {history.end.isoformat()} {digest}"
+    return Fit(
+        id=str(uuid.uuid5(_NAMESPACE, name)),
+        group=group.name,
+        history=history,
+        configuration=configuration,
+        shards=1,
+        state="started",
+    )
+
+
+def _variables(group: Group, history: TimeRange, store: Store) -> tuple[Variable, ...]:
+    return tuple(v for v in store.variables(group) if v.first_interval < history.end)
+
+
+def _summary(group: Group, variables: Sequence[Variable], history: TimeRange, store: Store) -> HistorySummary:
+    counts = store.read_counts(group, variables, history).counts
+    own = np.array([(history.end - max(v.first_interval, history.start)) // history.step for v in variables])
+    known = np.isfinite(counts)
+    return HistorySummary(
+        variables=tuple(v.name for v in variables),
+        intervals=own,
+        missing=own - known.sum(axis=1),
+        distinct=np.array([len(np.unique(row[np.isfinite(row)])) for row in counts]),
+        minimum=np.where(known, counts, np.inf).min(axis=1),
+        maximum=np.where(known, counts, -np.inf).max(axis=1),
+        required=group.history.minimum // group.interval,
+    )
+
+
+# --- train ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What training one shard did."""
+
+    fit_id: str
+    shard: int
+    variables: int
+    statuses: Mapping[str, int]
+    """Variables per status."""
+    winners: Mapping[str, int]
+    """Fitted variables per candidate; `champion` for those that keep their network."""
+    networks: int
+    """Files, each with all variables of one candidate."""
+    median_mae: Mapping[str, float]
+    """On the test period, per candidate, in the transform."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        winners = ", ".join(f"{name} {number}" for name, number in self.winners.items()) or "none"
+        statuses = ", ".join(f"{number} {status}" for status, number in self.statuses.items())
+        return f"shard {self.shard}: {self.variables} variables ({statuses}); won by: {winners}"
+
+
+def train(
+    group: Group,
+    fit_id: str,
+    shard: int,
+    *,
+    store: Store,
+    registry: ModelRegistry,
+    artifacts: ArtifactReader,
+    forecaster: ForecasterLoader,
+) -> TrainReport:
+    """Trains every candidate for the shard's variables, lets the champion compete, and keeps the best of each.
+
+    Raises:
+        IncompleteFitError: there is no such fit.
+        ArtifactCorruptedError, ArtifactsUnavailableError: the champion cannot be loaded.
+    """
+    fit = _known_fit(store, fit_id)
+    variables = _shard(_variables(group, fit.history, store), fit, shard)
+    done = _of_shard(store.fitted(fit.id), fit, shard)
+    if done or fit.state != "started" or not variables:
+        log.info("%s: shard %d of fit %s is trained already", group.name, shard, fit.id)
+        return _train_report(fit, shard, done, store)
+
+    counts, judged = _counts_with_stand_ins(group, variables, fit.history, store)
+    candidates = {name: CANDIDATES[name] for name in CANDIDATES if name in group.candidates}
+    warm = warm_up(candidates.values(), group.interval)
+    required = group.history.minimum // group.interval
+    judgements = classify(counts, required=required, warm_up=warm)
+    everyone = len(_variables(group, fit.history, store))
+    probability = per_test_probability(group.threshold, variables=everyone, interval=group.interval)
+
+    able = np.array([row for row, j in enumerate(judgements) if j.status == "fitted"], dtype=np.int64)
+    fitted = [
+        _fallback(group, variables[row], judgements[row], counts[row], probability)
+        for row in range(len(variables))
+        if row not in able
+    ]
+    files: list[NetworkFile] = []
+    if able.size:
+        contestants = [variables[row] for row in able]
+        contest = open_contest(
+            transforms.forward(counts[able], group.transform),
+            judged[able],
+            starts=fit.history.starts(),
+            step=group.interval,
+            zone=group.zone,
+            warm=warm,
+        )
+        champion = _champion(group, fit, contestants, contest, store, artifacts, forecaster)
+        seeds = [variable_seed(group.seed, v.name) for v in contestants]
+        entries: dict[str, Entry] = {}
+        for name, declared in candidates.items():
+            entries[name] = enter(declared, contest, seeds=seeds, order_seed=group.seed)
+            log.info("%s: %s has a median test MAE of %.3f", group.name, name, np.nanmedian(entries[name].mae))
+        choices = choose({name: e.mae for name, e in entries.items()} | {CHAMPION: champion.contending_mae})
+        placed = _placed(entries, champion, choices, shard)
+        files = _store_networks(fit, placed, entries, champion, registry, artifacts, group)
+        fitted += [
+            _fitted(
+                group, judgements[row], contest, entries, champion, choices, placed, at, contestants[at], probability
+            )
+            for at, row in enumerate(able)
+        ]
+    store.save_fitted(fit.id, fitted, files)
+    report = _train_report(fit, shard, fitted, store)
+    log.info("%s: %s", group.name, report)
+    return report
+
+
+def variable_seed(seed: int, name: str) -> int:
+    """Seed of a variable's first weights; follows from the group's seed and the name alone, in [0, 2^31)."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
+
+
+def _shard(variables: Sequence[Variable], fit: Fit, shard: int) -> tuple[Variable, ...]:
+    """By id, so that a variable that is enrolled meanwhile moves no other."""
+    return tuple(v for v in variables if v.id % fit.shards == shard)
+
+
+def _of_shard(fitted: Sequence[FittedVariable], fit: Fit, shard: int) -> list[FittedVariable]:
+    return [f for f in fitted if f.variable.id % fit.shards == shard]
+
+
+def _counts_with_stand_ins(
+    group: Group, variables: Sequence[Variable], history: TimeRange, store: Store
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Counts (V, T) with predictions in place of anomalous ones, so that an incident does not teach itself as
+    normal; and where an observed count still stands."""
+    counts = store.read_counts(group, variables, history).counts
+    anomalous, predicted = np.zeros(counts.shape, dtype=bool), np.full(counts.shape, np.nan)
+    rows = {v.name: row for row, v in enumerate(variables)}
+    for anomaly in store.anomalies(group, history):
+        if anomaly.variable in rows:
+            cell = rows[anomaly.variable], (anomaly.start - history.start) // history.step
+            anomalous[cell], predicted[cell] = True, anomaly.predicted
+    replaced = cleaning.stand_in(anomalous, history.step) & np.isfinite(predicted)
+    return np.where(replaced, predicted, counts), np.isfinite(counts) & ~replaced
+
+
+@dataclass(frozen=True, slots=True)
+class _Champion:
+    """How the champion does in the contest, for V contestants."""
+
+    fitted: tuple[FittedVariable | None, ...]
+    """None for variables it does not know."""
+    files: Mapping[str, NetworkFile]
+    predictions: Floats
+    """(V, N), in the transform, of the held-out windows; NaN elsewhere."""
+    mae: Floats
+    """(V,), NaN where it predicts nothing."""
+    contends: NDArray[np.bool_]
+    """(V,) where it has a network of a candidate that the group still names. Forecasts without weights are
+    the same in every fit, so the new one stands for both."""
+
+    @property
+    def contending_mae(self) -> Floats:
+        return np.where(self.contends, self.mae, np.nan)
+
+
+def _champion(
+    group: Group,
+    fit: Fit,
+    contestants: Sequence[Variable],
+    contest: Contest,
+    store: Store,
+    artifacts: ArtifactReader,
+    forecaster: ForecasterLoader,
+) -> _Champion:
+    """The fit that served the last interval of the history, on this history."""
+    predictions = np.full(contest.targets.shape, np.nan)
+    serving = [f for f in store.champions(group, _last_interval(fit)) if f.id != fit.id]
+    if not serving:
+        nobody = np.zeros(len(contestants), dtype=bool)
+        return _Champion((None,) * len(contestants), {}, predictions, np.full(len(contestants), np.nan), nobody)
+    by_id = {f.variable.id: f for f in store.fitted(serving[-1].id)}
+    known = tuple(by_id.get(v.id) for v in contestants)
+    files = {file.slot: file for file in store.network_files(serving[-1].id)}
+
+    held_out = np.flatnonzero(contest.split.held_out.any(axis=0))
+    judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
+    for (slot, name), rows in _grouped(judged, lambda row: _network_of(known[row])).items():
+        members = [f for f in (known[row] for row in rows) if f is not None]
+        scaler = _scaler_of(members)
+        forecast, size = _forecast(name, files.get(slot), artifacts, forecaster)
+        scaled = backtest(
+            forecast,
+            scaler.scale(contest.z[rows]),
+            contest.at[held_out],
+            contest.lags(CANDIDATES[name].window(contest.step), held_out),
+            positions=np.array([m.position for m in members]) if slot else None,
+            network_variables=size,
+        )
+        predictions[np.ix_(np.array(rows), held_out)] = scaler.unscale(scaled)
+    contends = np.array([f is not None and bool(f.slot) and f.candidate in group.candidates for f in known])
+    return _Champion(known, files, predictions, errors(contest, predictions), contends)
+
+
+def _last_interval(fit: Fit) -> TimeRange:
+    return TimeRange(fit.history.end - fit.history.step, fit.history.end, fit.history.step)
+
+
+def _network_of(fitted: FittedVariable | None) -> tuple[str, str]:
+    return (fitted.slot, fitted.candidate) if fitted else ("", "")
+
+
+def _scaler_of(fitted: Sequence[FittedVariable]) -> Scaler:
+    return Scaler(np.array([f.scaler_minimum for f in fitted]), np.array([f.scaler_maximum for f in fitted]))
+
+
+def _forecast(
+    name: str, file: NetworkFile | None, artifacts: ArtifactReader, forecaster: ForecasterLoader
+) -> tuple[Callable[[Float32], Float32], int | None]:
+    """What predicts under this name, and how many variables it takes; None for any number."""
+    if file is not None:
+        network: Forecaster = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
+        return network.predict, file.variables
+    declared = CANDIDATES[name].forecast
+    if declared is None:
+        raise IncompleteFitError(f"the champion's candidate {name!r} needs a network file, but its fit has none")
+    return declared, None
+
+
+def _grouped(rows: Sequence[int], key: Callable[[int], Any]) -> dict[Any, list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a contestant's forecast comes from: whose, which candidate, which network of which file."""
+
+    kept: bool
+    """The champion's network, not a new one."""
+    candidate: str
+    slot: str
+    position: int
+
+
+def _placed(
+    entries: Mapping[str, Entry], champion: _Champion, choices: Sequence[Choice], shard: int
+) -> tuple[_Place | None, ...]:
+    """Each winner's place in the files; None where nobody won. Files hold new networks and kept ones alike."""
+    filled: Counter[str] = Counter()
+    places: list[_Place | None] = []
+    for row, choice in enumerate(choices):
+        kept = champion.fitted[row] if choice.name == CHAMPION else None
+        name = kept.candidate if kept else choice.name
+        if not name:
+            places.append(None)
+        elif kept is None and entries[name].weights is None:
+            places.append(_Place(kept=False, candidate=name, slot="", position=0))
+        else:
+            slot = f"{shard}/{name}"
+            places.append(_Place(kept=kept is not None, candidate=name, slot=slot, position=filled[slot]))
+            filled[slot] += 1
+    return tuple(places)
+
+
+def _store_networks(
+    fit: Fit,
+    placed: Sequence[_Place | None],
+    entries: Mapping[str, Entry],
+    champion: _Champion,
+    registry: ModelRegistry,
+    artifacts: ArtifactReader,
+    group: Group,
+) -> list[NetworkFile]:
+    """One file per candidate with the networks of the variables it won, in both forms."""
+    in_files = [row for row, place in enumerate(placed) if place and place.slot]
+    if not in_files:
+        return []
+    from anomaly.detection import training
+
+    stored: dict[str, Weights] = {}
+
+    def network(row: int, place: _Place) -> Weights:
+        before = champion.fitted[row]
+        if not place.kept or before is None:
+            return training.take(entries[place.candidate].weights or (), np.array([row]))
+        if before.slot not in stored:
+            file = champion.files[before.slot]
+            stored[before.slot] = training.read_training_form(
+                artifacts.read(file.training_uri, sha256=file.training_sha256)
+            )
+        return training.take(stored[before.slot], np.array([before.position]))
+
+    files = []
+    for (slot, name), rows in _grouped(in_files, lambda row: _slot_of(placed[row])).items():
+        weights = training.stack([network(row, place) for row in rows if (place := placed[row])])
+        window = CANDIDATES[name].window(group.interval).shape
+        forms = {
+            "training.keras": training.training_form(CANDIDATES[name], window, weights),
+            "serving.onnx": training.serving_form(CANDIDATES[name], window, weights),
+        }
+        uris = registry.log_network(fit, slot, forms)
+        digests = {form: hashlib.sha256(content).hexdigest() for form, content in forms.items()}
+        files.append(
+            NetworkFile(
+                slot=slot,
+                candidate=name,
+                variables=len(rows),
+                training_uri=uris["training.keras"],
+                training_sha256=digests["training.keras"],
+                serving_uri=uris["serving.onnx"],
+                serving_sha256=digests["serving.onnx"],
+            )
+        )
+    return files
+
+
+def _slot_of(place: _Place | None) -> tuple[str, str]:
+    return (place.slot, place.candidate) if place else ("", "")
+
+
+def _fitted(
+    group: Group,
+    judgement: Judgement,
+    contest: Contest,
+    entries: Mapping[str, Entry],
+    champion: _Champion,
+    choices: Sequence[Choice],
+    placed: Sequence[_Place | None],
+    row: int,
+    variable: Variable,
+    probability: float,
+) -> FittedVariable:
+    """Distribution and thresholds of a contestant, from the residuals of what its network was not trained on."""
+    choice, place, before = choices[row], placed[row], champion.fitted[row]
+    if place is None:
+        return _fallback(group, variable, Judgement("new", choice.reason), np.empty(0), probability)
+    predictions = champion.predictions[row] if place.kept else entries[place.candidate].predictions[row]
+    residuals = (contest.targets[row] - predictions)[contest.split.held_out[row]]
+    residuals = residuals[np.isfinite(residuals)][-MOST_RESIDUALS:]
+    distribution = fit_distribution(residuals, group.distribution)
+    lower, upper = thresholds(distribution, probability, group.threshold.direction)
+    errors_by_name = {name: float(entry.mae[row]) for name, entry in entries.items()}
+    errors_by_name |= {CHAMPION: float(champion.mae[row]), _CHOSEN: choice.mae}
+    kept = before if place.kept else None
+    return FittedVariable(
+        variable=variable,
+        status="fitted",
+        status_reason=judgement.reason,
+        candidate=place.candidate,
+        slot=place.slot,
+        position=place.position,
+        seed=kept.seed if kept else variable_seed(group.seed, variable.name),
+        scaler_minimum=kept.scaler_minimum if kept else float(contest.scaler.minimum[row]),
+        scaler_maximum=kept.scaler_maximum if kept else float(contest.scaler.maximum[row]),
+        mae={name: error for name, error in errors_by_name.items() if math.isfinite(error)},
+        choice=choice.reason,
+        distribution=distribution.name,
+        parameters=distribution.parameters,
+        distribution_reason=distribution.reason,
+        tail_probability=probability,
+        lower=lower,
+        upper=upper,
+        residuals=residuals.astype(np.float32),
+    )
+
+
+def _fallback(
+    group: Group, variable: Variable, judgement: Judgement, counts: Floats, probability: float
+) -> FittedVariable:
+    """What a variable gets that is not fitted: see `anomaly.detection.statuses`."""
+    constant, residuals = 0.0, np.empty(0)
+    distribution = FittedDistribution("", (), "not judged, so there is none")
+    lower, upper = -math.inf, math.inf
+    if judgement.status != "new":
+        constant = float(transforms.forward(judgement.constant, group.transform))
+        known = counts[np.isfinite(counts)][-MOST_RESIDUALS:]
+        residuals = transforms.forward(known, group.transform) - constant
+        distribution = fit_distribution(residuals, group.distribution)
+        lower, upper = thresholds(distribution, probability, group.threshold.direction)
+    if judgement.status == "dead":
+        lower = -math.inf
+    return FittedVariable(
+        variable=variable,
+        status=judgement.status,
+        status_reason=judgement.reason,
+        candidate="" if judgement.status == "new" else CONSTANT,
+        slot="",
+        position=0,
+        seed=variable_seed(group.seed, variable.name),
+        scaler_minimum=constant,
+        scaler_maximum=constant,
+        mae={},
+        choice=f"{judgement.status}: {judgement.reason}",
+        distribution=distribution.name,
+        parameters=distribution.parameters,
+        distribution_reason=distribution.reason,
+        tail_probability=probability,
+        lower=lower,
+        upper=upper,
+        residuals=residuals.astype(np.float32),
+    )
+
+
+def _train_report(fit: Fit, shard: int, fitted: Sequence[FittedVariable], store: Store) -> TrainReport:
+    files = [f for f in store.network_files(fit.id) if f.slot.startswith(f"{shard}/")]
+    return TrainReport(
+        fit_id=fit.id,
+        shard=shard,
+        variables=len(fitted),
+        statuses=_counted(f.status for f in fitted),
+        winners=_counted(f.candidate for f in fitted if f.status == "fitted"),
+        networks=len(files),
+        median_mae=_median_mae(fitted),
+    )
+
+
+def _counted(names: Any) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _median_mae(fitted: Sequence[FittedVariable]) -> dict[str, float]:
+    """Per candidate, `champion` and `chosen`: the median over the variables that have one."""
+    names = sorted({name for f in fitted for name in f.mae})
+    return {name: float(np.median([f.mae[name] for f in fitted if name in f.mae])) for name in names}
+
+
+# --- register ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReport:
+    """What registering did."""
+
+    fit_id: str
+    model_version: int
+    variables: int
+    networks: int
+    statuses: Mapping[str, int]
+    winners: Mapping[str, int]
+    median_mae: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        winners = ", ".join(f"{name} {number}" for name, number in self.winners.items()) or "none"
+        return (
+            f"version {self.model_version}: {self.variables} variables, {self.networks} network files; "
+            f"won by: {winners}"
+        )
+
+
+def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry, charts: FitCharts) -> RegisterReport:
+    """Logs the whole fit for review and makes it a version of the group's model, as challenger.
+
+    Raises:
+        IncompleteFitError: there is no such fit, or one of its shards is not trained.
+    """
+    fit = _known_fit(store, fit_id)
+    fitted, files = store.fitted(fit.id), store.network_files(fit.id)
+    _refuse_missing_shards(group, fit, fitted, store)
+    report = RegisterReport(
+        fit_id=fit.id,
+        model_version=fit.model_version or 0,
+        variables=len(fitted),
+        networks=len(files),
+        statuses=_counted(f.status for f in fitted),
+        winners=_counted(f.candidate for f in fitted if f.status == "fitted"),
+        median_mae=_median_mae(fitted),
+    )
+    if fit.state not in {"started", "trained"}:
+        log.info("%s: fit %s is registered already", group.name, fit.id)
+        return report
+
+    metrics = {f"median_mae/{name}": value for name, value in report.median_mae.items()}
+    metrics |= {f"variables/{status}": number for status, number in report.statuses.items()}
+    metrics |= {f"won/{name}": number for name, number in report.winners.items()}
+    registry.log_fit(
+        group,
+        fit,
+        params=_params(group, fit),
+        metrics=metrics,
+        tables={"variables": _table(fitted)},
+        charts=_charts(fitted, charts),
+    )
+    version = registry.register(
+        group,
+        fit,
+        files,
+        description=(
+            f"{group.description or group.name}: {len(fitted)} variables, learned from {fit.history}. "
+            f"Median test MAE {report.median_mae.get(_CHOSEN, math.nan):.3f} in the {group.transform} transform."
+        ),
+        tags={"group": group.name, "owner": group.owner, "fit_id": fit.id, "history_end": fit.history.end.isoformat()},
+    )
+    store.save_fit(replace(fit, state="registered", model_version=version, metrics=metrics))
+    report = replace(report, model_version=version)
+    log.info("%s: %s", group.name, report)
+    return report
+
+
+def _known_fit(store: Store, fit_id: str) -> Fit:
+    fit = store.fit(fit_id)
+    if fit is None:
+        raise IncompleteFitError(f"there is no fit {fit_id}; prepare it first")
+    return fit
+
+
+def _refuse_missing_shards(group: Group, fit: Fit, fitted: Sequence[FittedVariable], store: Store) -> None:
+    there = {f.variable.id % fit.shards for f in fitted}
+    missing = sorted({v.id % fit.shards for v in _variables(group, fit.history, store)} - there)
+    if missing:
+        raise IncompleteFitError(
+            f"fit {fit.id} of {group.name!r} has {fit.shards} shards, of which {', '.join(map(str, missing))} "
+            "are not trained; run train for them first"
+        )
+
+
+def _params(group: Group, fit: Fit) -> dict[str, str | int | float]:
+    return {
+        "history_start": fit.history.start.isoformat(),
+        "history_end": fit.history.end.isoformat(),
+        "interval_minutes": group.interval.total_seconds() / 60,
+        "timezone": group.timezone,
+        "candidates": ", ".join(group.candidates),
+        "transform": str(group.transform),
+        "distribution": group.distribution,
+        "false_alerts_per_week": group.threshold.false_alerts_per_week,
+        "direction": str(group.threshold.direction),
+        "seed": group.seed,
+        "shards": fit.shards,
+    }
+
+
+def _table(fitted: Sequence[FittedVariable]) -> dict[str, list[Any]]:
+    """One row per variable, by columns; the worst forecast first."""
+    rows = sorted(fitted, key=lambda f: (-f.mae.get(_CHOSEN, -1.0), f.variable.name))
+    columns: dict[str, list[Any]] = {
+        "variable": [f.variable.name for f in rows],
+        "status": [f.status for f in rows],
+        "candidate": [f.candidate for f in rows],
+        "distribution": [f.distribution for f in rows],
+        "lower": [_finite(f.lower) for f in rows],
+        "upper": [_finite(f.upper) for f in rows],
+        "choice": [f.choice for f in rows],
+        "distribution_reason": [f.distribution_reason for f in rows],
+    }
+    for name in _median_mae(fitted):
+        columns[f"mae_{name}"] = [f.mae.get(name) for f in rows]
+    return columns
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _charts(fitted: Sequence[FittedVariable], charts: FitCharts) -> dict[str, bytes]:
+    judged = [f for f in fitted if f.status == "fitted"]
+    if not judged:
+        return {}
+    known = _median_mae(judged)
+    names = [*(n for n in CANDIDATES if n in known), *(n for n in (CHAMPION, _CHOSEN) if n in known)]
+    return {
+        "mae_per_candidate": charts.candidate_errors(
+            {name: np.array([f.mae.get(name, np.nan) for f in judged]) for name in names}
+        ),
+        "residuals": charts.residual_overview(
+            {f.variable.name: f.residuals.astype(np.float64) for f in judged},
+            {f.variable.name: f.lower for f in judged},
+            {f.variable.name: f.upper for f in judged},
+        ),
+    }
+
+
+# --- promote ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteReport:
+    """Whether the fit serves, and why."""
+
+    fit_id: str
+    model_version: int
+    promoted: bool
+    serves_from: str | None
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"version {self.model_version} {'serves' if self.promoted else 'was rejected'}: {self.reason}"
+
+
+def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry) -> PromoteReport:
+    """Makes the challenger the champion from the end of its history on, or rejects it.
+
+    The two are compared on the same test periods: over the variables that both forecast, the challenger's median
+    error may not be worse by more than `PROMOTION_MARGIN`.
+
+    Raises:
+        IncompleteFitError: there is no such fit, or it is not registered.
+    """
+    fit = _known_fit(store, fit_id)
+    if fit.model_version is None:
+        raise IncompleteFitError(f"fit {fit.id} of {group.name!r} has no model version; run register first")
+    good_enough, reason = _comparison(store.fitted(fit.id))
+    if fit.state == "registered":
+        if good_enough:
+            latest = store.champion(group)
+            if latest is None or latest.serves_from is None or latest.serves_from <= fit.history.end:
+                registry.promote(group, fit.model_version)
+            fit = replace(fit, state="promoted", serves_from=fit.history.end)
+        else:
+            fit = replace(fit, state="rejected")
+        store.save_fit(fit)
+    report = PromoteReport(
+        fit_id=fit.id,
+        model_version=fit.model_version or 0,
+        promoted=fit.state == "promoted",
+        serves_from=fit.serves_from.isoformat() if fit.serves_from else None,
+        reason=reason,
+    )
+    log.info("%s: %s", group.name, report)
+    return report
+
+
+def _comparison(fitted: Sequence[FittedVariable]) -> tuple[bool, str]:
+    both = [f.mae for f in fitted if CHAMPION in f.mae and _CHOSEN in f.mae]
+    if not both:
+        return True, "there is no champion that forecasts its variables"
+    challenger = float(np.median([mae[_CHOSEN] for mae in both]))
+    champion = float(np.median([mae[CHAMPION] for mae in both]))
+    good_enough = challenger <= champion * (1 + PROMOTION_MARGIN)
+    return good_enough, (
+        f"its median test MAE over {len(both)} variables is {challenger:.3f}, the champion's {champion:.3f}; "
+        f"{'within' if good_enough else 'worse than'} the margin of {PROMOTION_MARGIN:.0%}"
+    )
