@@ -32,7 +32,6 @@ from anomaly.adapters.messages import (
     return_period_words,
     shortened,
     span_words,
-    state_words,
 )
 from anomaly.groups.intervals import to_datetime64
 from anomaly.ports import ChartData, ChartVariable, Floats
@@ -157,7 +156,6 @@ def _incident(data: ChartData) -> bytes:
     figure = _figure(under_small + bottom + 0.36 if data.variables else 0.9)
     facts = [
         span_words(data.incident.start, data.incident.end, data.group.zone),
-        state_words(data.incident),
         return_period_words(data.incident.return_period_hours),
     ]
     _title(figure, headline(data.incident, name_limit=LONGEST_NAME), "  \N{MIDDLE DOT}  ".join(facts))

@@ -100,6 +100,7 @@ class SlackChannel:
         # The SDK's own reading of the proxy variables forgets NO_PROXY; without it, urllib reads them itself.
         self._client.proxy = None
         self._wait = wait
+        self._ids: dict[str, str] = {}
 
     def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:
         """See `Channel.post`."""
@@ -119,6 +120,7 @@ class SlackChannel:
             unfurl_links=False,
             unfurl_media=False,
         )
+        self._ids[channel] = str(response["channel"])
         return self._posted(str(response["channel"]), str(response["ts"]))
 
     def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:
@@ -130,7 +132,8 @@ class SlackChannel:
                 f"ts {ts!r}); post it first"
             )
         payload = self._payload(channel, ts)
-        file_id = payload.get("file") if png is None else self._upload(incident, png)
+        before = payload.get("file")
+        file_id = before if png is None else self._upload(incident, png)
         response = self._send(
             "chat.update",
             group,
@@ -141,6 +144,8 @@ class SlackChannel:
             metadata=_metadata(group, str(payload.get("key", "")), file_id),
             ts=ts,
         )
+        if before and before != file_id:
+            self._delete(str(before))
         return self._posted(str(response["channel"]), str(response["ts"]))
 
     # --- sending ----------------------------------------------------------------------------------------------
@@ -186,6 +191,13 @@ class SlackChannel:
             _raise("files.upload", name, failure)
         return str(response["files"][0]["id"])
 
+    def _delete(self, file_id: str) -> None:
+        """A chart that no message shows any more; one that stays does no harm."""
+        try:
+            self._call("files.delete", params={"file": file_id})
+        except (SlackUnavailableError, SlackRejectedError) as failure:
+            _log.warning("the former chart %s was not deleted: %s", file_id, failure)
+
     # --- reading back -------------------------------------------------------------------------------------------
 
     def _find(self, channel: str, key: str) -> tuple[str, str] | None:
@@ -210,13 +222,16 @@ class SlackChannel:
         """The id behind ``#name``; None when the bot sees no such channel, which the post then reports."""
         if not channel.startswith("#"):
             return channel
+        if channel in self._ids:
+            return self._ids[channel]
         pages = self._pages(
             "conversations.list", None, types="public_channel,private_channel", exclude_archived=True, limit=999
         )
         for page in pages:
             for listed in page["channels"]:
                 if listed["name"] == channel[1:]:
-                    return str(listed["id"])
+                    self._ids[channel] = str(listed["id"])
+                    return self._ids[channel]
         return None
 
     def _payload(self, channel: str, ts: str) -> Mapping[str, Any]:

@@ -187,6 +187,14 @@ def _file_info(call: Call) -> Record:
     return {"file": _public_file(call, file)}
 
 
+def _delete_file(call: Call) -> Record:
+    file = call.workspace.file(call.text("file"))
+    if file is None:
+        raise Refusal("file_not_found")
+    call.workspace.delete_file(file["id"])
+    return {}
+
+
 METHODS: dict[str, Callable[[Call], Record]] = {
     "auth.test": _auth_test,
     "chat.getPermalink": _permalink,
@@ -196,6 +204,7 @@ METHODS: dict[str, Callable[[Call], Record]] = {
     "conversations.info": _conversation,
     "conversations.list": _list_channels,
     "files.completeUploadExternal": _complete_upload,
+    "files.delete": _delete_file,
     "files.getUploadURLExternal": _upload_url,
     "files.info": _file_info,
 }

@@ -107,6 +107,11 @@ class Workspace:
     def content(self, file_id: str) -> bytes:
         return (self._folder / "files" / file_id).read_bytes()
 
+    def delete_file(self, file_id: str) -> None:
+        del self._files[file_id]
+        (self._folder / "files" / f"{file_id}.json").unlink()
+        (self._folder / "files" / file_id).unlink(missing_ok=True)
+
     def _save_file(self, file: Record) -> None:
         self._files[file["id"]] = file
         _write(self._folder / "files" / f"{file['id']}.json", file)

@@ -177,15 +177,17 @@ def test_a_withdrawn_incident_says_so(
     assert "Withdrawn: rows that came late explain it" in words(message)
 
 
-def test_an_update_with_a_new_chart_shows_it(
+def test_an_update_with_a_new_chart_shows_it_and_deletes_the_former(
     preview: Preview, channel: SlackChannel, group: Group, incident: Incident
 ) -> None:
     posted = channel.post(group, incident, png=png(), links=NO_LINKS, key="k")
+    (before,) = preview.messages()
     channel.update(group, told(incident, posted), links=NO_LINKS, png=png(200))
 
     (message,) = preview.messages()
     with urlopen(f"{preview.origin}/files/{image(message)}") as file:
         assert file.read() == png(200)
+    assert preview.call("files.info", file=image(before))["error"] == "file_not_found"
 
 
 def test_an_edited_message_is_still_found_by_its_key(
