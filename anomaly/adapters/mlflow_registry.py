@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import tempfile
@@ -31,7 +32,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anomaly.adapters.artifacts import Artifacts, safe_name
 from anomaly.exceptions import ConfigurationError, RegistryUnavailableError
@@ -41,6 +42,7 @@ from anomaly.ports import Fit, NetworkFile
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
+    from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
 
 CHAMPION = "champion"
@@ -74,6 +76,7 @@ _PARAMS_PER_REQUEST = 100
 _METRICS_PER_REQUEST = 1000
 _LONGEST_PARAM = 6000
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -173,16 +176,10 @@ class MlflowRegistry:
         Raises:
             ArtifactCorruptedError: a network is not what the metadata says; nothing is registered.
         """
-        run_id = _run_id(fit)
         with self._server(f"registering fit {fit.id} as {model_name(group)}"):
-            self._registered_model(group)
-            registered = self._version_of(group, run_id)
-            if registered is None:
-                model = self._logged_model(run_id)
-                self._write_model(model, fit, networks)
-                registered = self._create_version(group, fit, model, description=description, tags=tags)
-            self._challenge(group, registered)
-            self._client.set_terminated(run_id)
+            registered = self._repeated(lambda: self._register(group, fit, networks, description, tags))
+            self._repeated(lambda: self._challenge(group, registered))
+            self._client.set_terminated(_run_id(fit))
         return registered
 
     def promote(self, group: Group, version: int) -> None:
@@ -216,7 +213,12 @@ class MlflowRegistry:
                     self._client.create_experiment(
                         name,
                         artifact_location=f"{self._artifacts.root}/mlflow/{group.name}",
-                        tags={GROUP_TAG: group.name, "mlflow.note.content": _about_group(group)},
+                        tags={
+                            GROUP_TAG: group.name,
+                            "mlflow.note.content": _about_group(group),
+                            # Else its pages are those for language models.
+                            "mlflow.experimentKind": "custom_model_development",
+                        },
                     )
                 )
             except MlflowException as conflict:
@@ -348,6 +350,17 @@ class MlflowRegistry:
             if conflict.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
+    def _register(
+        self, group: Group, fit: Fit, networks: Sequence[NetworkFile], description: str, tags: Mapping[str, str]
+    ) -> int:
+        self._registered_model(group)
+        registered = self._version_of(group, _run_id(fit))
+        if registered is None:
+            model = self._logged_model(_run_id(fit))
+            self._write_model(model, fit, networks)
+            registered = self._create_version(group, fit, model, description=description, tags=tags)
+        return registered
+
     def _version_of(self, group: Group, run_id: str) -> int | None:
         """The first version made of this run. Numbers are given out one after the other, so of two processes
         that register at once both see the smaller one."""
@@ -364,7 +377,7 @@ class MlflowRegistry:
             run_id=run_id,
             model_id=model.model_id,
             description=description,
-            tags={FIT_TAG: fit.id, GROUP_TAG: group.name, **tags},
+            tags={FIT_TAG: fit.id, **tags},
             await_creation_for=0,  # its files are complete already
         )
         mine = int(created.version)
@@ -395,13 +408,13 @@ class MlflowRegistry:
         from mlflow.models import Model
 
         served = {n.slot: self._artifacts.read(n.serving_uri, sha256=n.serving_sha256) for n in networks}
-        for network in networks:
-            self._artifacts.read(network.training_uri, sha256=network.training_sha256)
+        trained = {n.slot: self._artifacts.read(n.training_uri, sha256=n.training_sha256) for n in networks}
         location = str(model.artifact_location)
         described = Model(
             artifact_path=location, model_uuid=model.model_id, run_id=_run_id(fit), model_id=model.model_id
         )
-        for path, content in _model_files(described, fit, networks, served, location=location).items():
+        size = sum(map(len, (*served.values(), *trained.values())))
+        for path, content in _model_files(described, fit, networks, served, location=location, size=size).items():
             self._artifacts.write(f"{location}/{path}", content)
         self._client.finalize_logged_model(model.model_id, "READY")
 
@@ -417,6 +430,18 @@ class MlflowRegistry:
 
         return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri)
 
+    def _repeated(self, step: Callable[[], T]) -> T:
+        """Does a step that can be repeated; again when the server's database saw two at once do the same."""
+        from mlflow.exceptions import MlflowException
+
+        for _ in range(_ROUNDS):
+            try:
+                return step()
+            except MlflowException as clash:
+                if not _is_clash(clash):
+                    raise
+        return step()
+
     @contextmanager
     def _server(self, doing: str) -> Iterator[None]:
         """Turns MLflow's one exception into ours: whether trying again helps."""
@@ -427,7 +452,7 @@ class MlflowRegistry:
             yield
         except MlflowException as failed:
             what = f"{doing}: the MLflow server at {self._tracking_uri}"
-            if failed.error_code in _TRANSIENT:
+            if failed.error_code in _TRANSIENT or _is_clash(failed):
                 raise RegistryUnavailableError(
                     f"{what} did not answer or failed: {failed.message}; check that it runs and that "
                     "MLFLOW_TRACKING_URI is its address"
@@ -435,10 +460,15 @@ class MlflowRegistry:
             raise ConfigurationError(f"{what} refused with {failed.error_code}: {failed.message}") from failed
 
 
+def _is_clash(failed: MlflowException) -> bool:
+    """Whether two wrote the same row at once: MLflow passes its database's complaint on as a bad request."""
+    return "IntegrityError" in failed.message
+
+
 def _model_files(
-    described: Any, fit: Fit, networks: Sequence[NetworkFile], served: Mapping[str, bytes], *, location: str
+    described: Any, fit: Fit, networks: Sequence[NetworkFile], served: Mapping[str, bytes], *, location: str, size: int
 ) -> dict[str, bytes]:
-    """MLmodel and its companions, by path, for networks that are already at `location`."""
+    """MLmodel and its companions, by path, for networks of `size` bytes that are already at `location`."""
     from mlflow import pyfunc
 
     with tempfile.TemporaryDirectory() as folder:
@@ -465,7 +495,11 @@ def _model_files(
                 }
             },
         )
-        described.flavors[pyfunc.FLAVOR_NAME]["artifacts"] = {
+        described.model_size_bytes = size
+        flavor = described.flavors[pyfunc.FLAVOR_NAME]
+        flavor["model_code_path"] = _MODEL_CODE.name  # not where it lies on this machine
+        del flavor["cloudpickle_version"]  # nothing is pickled
+        flavor["artifacts"] = {
             f"{n.slot}/{form}": {"path": _below(location, uri), "uri": uri}
             for n in networks
             for form, uri in (("training", n.training_uri), ("serving", n.serving_uri))
@@ -510,7 +544,7 @@ def _window_shape(serving: bytes) -> tuple[int, int]:
 
 
 def _table_json(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """A table by columns as MLflow's table artifacts have it: columns, then rows."""
+    """A table by columns as MLflow's table artifacts have it: columns, then rows; numbers to six digits."""
     rows = [[_plain(value) for value in row] for row in zip(*columns.values(), strict=True)]
     return json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False).encode()
 
@@ -518,8 +552,9 @@ def _table_json(columns: Mapping[str, Sequence[Any]]) -> bytes:
 def _plain(value: Any) -> Any:
     item: Callable[[], Any] | None = getattr(value, "item", None)
     plain = item() if item else value
-    if isinstance(plain, float) and (plain != plain or plain in {float("inf"), float("-inf")}):  # noqa: PLR0124
-        return None  # JSON has no NaN
+    if isinstance(plain, float):
+        # For people to read: the exact numbers are in the metadata. JSON has no NaN.
+        return float(f"{plain:.6g}") if math.isfinite(plain) else None
     return plain if isinstance(plain, str | int | float | bool | None) else str(plain)
 
 
@@ -529,7 +564,7 @@ def _key(name: str) -> str:
 
 
 def _same(there: float | None, value: float) -> bool:
-    return there is not None and (there == value or (there != there and value != value))  # noqa: PLR0124
+    return there is not None and (there == value or (math.isnan(there) and math.isnan(value)))
 
 
 def _batches(entries: list[Any], size: int) -> Iterator[list[Any]]:
@@ -558,9 +593,9 @@ def _about_group(group: Group) -> str:
 def _about_fit(group: Group, fit: Fit) -> str:
     start, end = (moment.astimezone(group.zone) for moment in (fit.history.start, fit.history.end))
     return (
-        f"Fit of the group **{group.name}** on {len(fit.history):,} intervals of {_readable(group)}, "
+        f"Fit of the group **{group.name}** on {len(fit.history):,} intervals, one every {_readable(group)}, "
         f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} ({group.timezone}).\n\n"
-        f"Fit `{fit.id}`. Networks: under *Logged models*. Tables and charts: under *Artifacts*."
+        f"Fit `{fit.id}`. Tables and charts: under *Artifacts*. Networks: in the logged model."
     )
 
 
