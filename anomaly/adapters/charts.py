@@ -230,7 +230,9 @@ def _histogram(axes: Axes, variable: ChartVariable) -> None:
         axes.plot(density, grid, color=_PREDICTED, linewidth=1.5)
         # A density that is sharper than the bins may run out of the panel; the bars set its width.
         longest = min(float(density.max()), 1.6 * longest) if longest else float(density.max())
-        axes.set_title(_shown(variable.distribution, 14), loc="right", fontsize=9.5, pad=6, color=_PREDICTED)
+        axes.set_title(
+            f"fitted: {_shown(variable.distribution, 14)}", loc="right", fontsize=9.5, pad=6, color=_PREDICTED
+        )
     _thresholds(axes, variable)
     axes.set_xlim(0, 1.12 * longest if longest > 0 else 1)
     axes.set_xticks([])
