@@ -34,7 +34,7 @@ from anomaly.ports import (
 
 log = logging.getLogger(__name__)
 
-CHART_VARIABLES = 6
+CHART_VARIABLES = 4
 CHART_BEFORE = timedelta(days=4)
 CHART_AFTER = timedelta(days=1)
 LONGEST_WAIT = timedelta(hours=6)
