@@ -29,7 +29,7 @@ from anomaly.detection.backtests import backtest
 from anomaly.detection.candidates import CANDIDATES, CONSTANT
 from anomaly.detection.choosing import CHAMPION, Choice, choose
 from anomaly.detection.contest import Contest, Entry, enter, errors, open_contest, warm_up
-from anomaly.detection.residuals import FittedDistribution, fit_distribution
+from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.statuses import Judgement, classify
 from anomaly.detection.thresholds import per_test_probability, thresholds
@@ -487,7 +487,9 @@ def _fitted(
     if place is None:
         return _fallback(group, variable, Judgement("new", choice.reason), np.empty(0), probability)
     predictions = champion.predictions[row] if place.kept else entries[place.candidate].predictions[row]
-    residuals = (contest.targets[row] - predictions)[contest.split.held_out[row]]
+    targets = contest.targets[row]
+    telling = informative(*(transforms.inverse(z, group.transform) for z in (targets, predictions)))
+    residuals = (targets - predictions)[contest.split.held_out[row] & telling]
     residuals = residuals[np.isfinite(residuals)][-MOST_RESIDUALS:]
     distribution = fit_distribution(residuals, group.distribution)
     lower, upper = thresholds(distribution, probability, group.threshold.direction)
