@@ -119,6 +119,5 @@ def _log_line(entry: Any) -> str:
     if not isinstance(entry, dict):
         return str(entry)
     lines = [str(entry.get("event", ""))]
-    for error in entry.get("error_detail") or []:
-        lines.append(f"{error.get('exc_type')}: {error.get('exc_value')}")
+    lines += [f"{error.get('exc_type')}: {error.get('exc_value')}" for error in entry.get("error_detail") or []]
     return "\n".join(lines)

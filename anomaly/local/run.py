@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 told.__exit__(None, None, None)
                 _show(summary, stack, console, stays=given.stay)
                 if given.stay:
-                    _stay(stack)
+                    _stay(stack, console)
             told.line("Everything is stopped")
     except AnomalyError as error:
         console.print(f"[bold red]Stopped:[/] {escape(str(error))}", highlight=False)
@@ -203,15 +203,15 @@ def _show(summary: Summary, stack: Stack, console: Console, *, stays: bool) -> N
         console.print("[dim]The addresses answer while `make up` is running.[/]")
 
 
-def _stay(stack: Stack) -> None:
+def _stay(stack: Stack, console: Console) -> None:
     """Until Ctrl-C, or until something ends that should not."""
-    print("\nUp. Ctrl-C stops everything.", flush=True)
+    console.print("\nUp. Ctrl-C stops everything.")
     try:
         while True:
             stack.processes.check()
             time.sleep(1)
     except KeyboardInterrupt:
-        print("\nStopping…", flush=True)
+        console.print("\nStopping")
 
 
 def _short(path: Path) -> str:
