@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow.sdk import DAG, Context, Param, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly.groups import Group, TimeRange
 from anomaly.orchestration import running
@@ -122,15 +123,20 @@ def fit_dag(group: Group) -> DAG:
         def train(part: dict[str, Any], fit_id: str) -> dict[str, Any]:
             return running.run_train(airflow_world(), group, fit_id, part["shard"]).report
 
-        @task(trigger_rule="none_failed", multiple_outputs=False)
+        @task(multiple_outputs=False)
         def register(fit_id: str) -> dict[str, Any]:
             """Makes the trained networks a version of the group's registered model, as `challenger`."""
             return running.run_register(airflow_world(), group, fit_id).report
 
         @task(outlets=[assets.model], multiple_outputs=False)
         def promote(fit_id: str, **context: Any) -> dict[str, Any]:
-            """Makes the challenger the `champion`, which predict uses from its next run on."""
-            return tell(context, assets.model, running.run_promote(airflow_world(), group, fit_id))
+            """Makes the challenger the `champion`, which predict uses from its next run on. Is skipped when the
+            challenger did worse on the test period: the champion stays."""
+            done = running.run_promote(airflow_world(), group, fit_id)
+            if not done.report["promoted"]:
+                context["ti"].xcom_push(key="report", value=done.report)
+                raise AirflowSkipException(done.said)  # a skipped task tells nobody of a new model
+            return tell(context, assets.model, done)
 
         parts = prepare()
         fit_id = parts["fit"]  # type: ignore[index]  # by the key that prepare pushed

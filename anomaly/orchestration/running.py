@@ -205,5 +205,5 @@ def _record(
     seconds = time.perf_counter() - began
     store.record_run(group, stage, within, seconds=seconds, report=report.as_dict(), at=at)
     done = Done(stage, within, dict(report.as_dict()), str(report), seconds)
-    log.info("%s", done)
+    log.info("%s of group %s took %.1f s.", stage, group.name, seconds)  # what it did, the stage has logged
     return done

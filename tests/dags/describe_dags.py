@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,7 @@ def described_dag(dag: Any) -> dict[str, Any]:
         "tags": sorted(stored.tags),
         "doc": stored.doc_md,
         "description": stored.description,
-        "start": stored.start_date.isoformat(),
-        "end": stored.end_date and stored.end_date.isoformat(),
+        "end": str(stored.end_date) if stored.end_date else None,
         "catchup": stored.catchup,
         "max_active_runs": stored.max_active_runs,
         "timetable": type(stored.timetable).__name__,
@@ -63,16 +62,18 @@ def described_dag(dag: Any) -> dict[str, Any]:
     }
 
 
-def scheduled(dag_id: str, last: datetime | None, *, catchup: bool) -> dict[str, str] | None:
+def scheduled(dag_id: str, last: pendulum.DateTime | None, *, catchup: bool) -> dict[str, str] | None:
     """What the scheduler would make next, by the stored timetable."""
     dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(bag.dags[dag_id]))
     interval = timedelta(minutes=30) if "airports" in dag_id else timedelta(hours=1)
-    before = last and DataInterval(pendulum.instance(last - interval), pendulum.instance(last))
+    before = DataInterval(last - interval, last) if last else None
     found = dag.timetable.next_dagrun_info(
         last_automated_data_interval=before,
-        restriction=TimeRestriction(earliest=dag.start_date, latest=None, catchup=catchup),
+        restriction=TimeRestriction(
+            earliest=pendulum.instance(dag.start_date) if dag.start_date else None, latest=None, catchup=catchup
+        ),
     )
-    if found is None:
+    if found is None or found.data_interval is None:
         return None
     return {
         "run_after": found.run_after.isoformat(),
@@ -84,18 +85,20 @@ def scheduled(dag_id: str, last: datetime | None, *, catchup: bool) -> dict[str,
     }
 
 
-def backfilled(dag_id: str, start: datetime, end: datetime) -> list[str]:
+def backfilled(dag_id: str, start: pendulum.DateTime, end: pendulum.DateTime) -> list[str]:
     dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(bag.dags[dag_id]))
-    return [info.data_interval.start.isoformat() for info in dag.iter_dagrun_infos_between(start, end)]
+    return [
+        str(info.logical_date and info.logical_date.isoformat()) for info in dag.iter_dagrun_infos_between(start, end)
+    ]
 
 
-def by_hand(dag_id: str, moment: datetime) -> list[str]:
+def by_hand(dag_id: str, moment: pendulum.DateTime) -> list[str]:
     dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(bag.dags[dag_id]))
-    return [m.isoformat() for m in dag.timetable.infer_manual_data_interval(run_after=pendulum.instance(moment))]
+    return [m.isoformat() for m in dag.timetable.infer_manual_data_interval(run_after=moment)]
 
 
-def moment(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
+def moment(text: str) -> pendulum.DateTime:
+    return pendulum.instance(datetime.fromisoformat(text))
 
 
 found: dict[str, Any] = {
@@ -105,17 +108,17 @@ found: dict[str, Any] = {
 if "anomaly.carriers" in bag.dags and "anomaly.airports" in bag.dags:
     found |= {
         "next": {
-            "catch-up": scheduled("anomaly.carriers", moment(2013, 2, 8, 10), catchup=True),
+            "catch-up": scheduled("anomaly.carriers", moment("2013-02-08T10:00Z"), catchup=True),
             "first of all": scheduled("anomaly.airports", None, catchup=True),
-            "ended": scheduled("anomaly.carriers", moment(2014, 1, 1, 5), catchup=True),
+            "ended": scheduled("anomaly.carriers", moment("2014-01-01T05:00Z"), catchup=True),
             "ended, no catch-up": scheduled("anomaly.carriers", None, catchup=False),
-            "fit": scheduled("anomaly.carriers.fit", moment(2013, 2, 11, 11), catchup=True),
-            "fit, ended": scheduled("anomaly.carriers.fit", moment(2014, 1, 1, 5), catchup=True),
+            "fit": scheduled("anomaly.carriers.fit", moment("2013-02-11T11:00Z"), catchup=True),
+            "fit, ended": scheduled("anomaly.carriers.fit", moment("2014-01-01T05:00Z"), catchup=True),
         },
-        "backfill": backfilled("anomaly.airports", moment(2013, 2, 8, 10), moment(2013, 2, 8, 12)),
+        "backfill": backfilled("anomaly.airports", moment("2013-02-08T10:00Z"), moment("2013-02-08T12:00Z")),
         "by hand": {
-            "inside": by_hand("anomaly.carriers", moment(2013, 2, 8, 10, 59)),
-            "after the end": by_hand("anomaly.carriers", moment(2026, 2, 8, 10, 59)),
+            "inside": by_hand("anomaly.carriers", moment("2013-02-08T10:59Z")),
+            "after the end": by_hand("anomaly.carriers", moment("2026-02-08T10:59Z")),
         },
     }
 answer.write_text(json.dumps(found))

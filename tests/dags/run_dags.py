@@ -101,10 +101,11 @@ world = SimpleNamespace(
     settings=Settings.from_environment(),
     store=Store,
     **dict.fromkeys(
-        ("source", "checks", "artifacts", "forecaster", "registry", "charts", "chart_store", "channel"), nothing
+        ("source", "checks", "artifacts", "forecaster", "registry", "charts", "fit_charts", "chart_store", "channel"),
+        nothing,
     ),
 )
-dags.airflow_world = lambda: world  # type: ignore[assignment, return-value]
+vars(dags)["airflow_world"] = lambda: world
 
 group = load_group(Settings.from_environment().groups / "carriers.yaml")
 
@@ -163,8 +164,8 @@ failures.clear()
 found["half a range"] = run("anomaly.carriers", {"start": conf["start"]})
 found["a fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 found["a fit after the end"] = run("anomaly.carriers.fit", {})
-shards = 0
-found["a fit without networks"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
+stubs.fit.promote = noted("promote", promoted=False)
+found["a rejected fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 stubs.update.update = looked_up_first
 found["connections"] = run("anomaly.carriers", conf) | {"lookups": lookups}
 logging.shutdown()

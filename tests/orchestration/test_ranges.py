@@ -48,7 +48,7 @@ def test_catch_up_schedules_every_interval_once_and_leaves_none_out(
     now: datetime, interval: timedelta, delay: timedelta, earliest: datetime
 ) -> None:
     last = None
-    ends = []
+    ends: list[datetime] = []
     for _ in range(5):
         found = next_interval(now, interval=interval, delay=delay, end=None, earliest=earliest, last=last, catchup=True)
         assert found is not None

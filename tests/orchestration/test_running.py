@@ -147,6 +147,7 @@ def test_a_fit_is_prepared_trained_registered_and_promoted(stage: Any, world: An
     running.run_promote(world, group, made.id, clock=clock)
     assert prepared.call_args.args == (group, END)
     assert trained.call_args.args == (group, "fit-1", 1)
+    assert registered.call_args.kwargs["charts"] == "fit_charts"
     assert registered.call_args.args == promoted.call_args.args == (group, "fit-1")
     assert done.report == {"fit": "fit-1", "intervals": 24, "shards": 2}
     assert "began fit fit-1 on 24 intervals, to be trained in 2 shards" in str(done)
