@@ -490,7 +490,7 @@ def _fitted(
     targets = contest.targets[row]
     telling = informative(*(transforms.inverse(z, group.transform) for z in (targets, predictions)))
     residuals = (targets - predictions)[contest.split.held_out[row] & telling]
-    residuals = residuals[np.isfinite(residuals)][-MOST_RESIDUALS:]
+    residuals = _kept(residuals)
     distribution = fit_distribution(residuals, group.distribution)
     lower, upper = thresholds(distribution, probability, group.threshold.direction)
     errors_by_name = {name: float(entry.mae[row]) for name, entry in entries.items()}
@@ -514,21 +514,25 @@ def _fitted(
         tail_probability=probability,
         lower=lower,
         upper=upper,
-        residuals=residuals.astype(np.float32),
+        residuals=residuals,
     )
+
+
+def _kept(residuals: Floats) -> Float32:
+    """The latest finite ones, as they are stored: distributions are fitted to these, so that they can be again."""
+    return residuals[np.isfinite(residuals)][-MOST_RESIDUALS:].astype(np.float32)
 
 
 def _fallback(
     group: Group, variable: Variable, judgement: Judgement, counts: Floats, probability: float
 ) -> FittedVariable:
     """What a variable gets that is not fitted: see `anomaly.detection.statuses`."""
-    constant, residuals = 0.0, np.empty(0)
+    constant, residuals = 0.0, np.empty(0, np.float32)
     distribution = FittedDistribution("", (), "not judged, so there is none")
     lower, upper = -math.inf, math.inf
     if judgement.status != "new":
         constant = float(transforms.forward(judgement.constant, group.transform))
-        known = counts[np.isfinite(counts)][-MOST_RESIDUALS:]
-        residuals = transforms.forward(known, group.transform) - constant
+        residuals = _kept(transforms.forward(counts, group.transform) - constant)
         distribution = fit_distribution(residuals, group.distribution)
         lower, upper = thresholds(distribution, probability, group.threshold.direction)
     if judgement.status == "dead":
@@ -551,7 +555,7 @@ def _fallback(
         tail_probability=probability,
         lower=lower,
         upper=upper,
-        residuals=residuals.astype(np.float32),
+        residuals=residuals,
     )
 
 
