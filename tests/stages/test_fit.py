@@ -1,0 +1,473 @@
+"""Fit on real parts: PostgreSQL, Great Expectations, MLflow, Keras, onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anomaly.adapters import charts
+from anomaly.adapters.artifacts import Artifacts
+from anomaly.adapters.checks import GreatExpectationsChecks
+from anomaly.adapters.mlflow_registry import MlflowRegistry
+from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.adapters.serving import load_forecaster
+from anomaly.detection import training
+from anomaly.detection.grid import CountGrid
+from anomaly.exceptions import ExpectationFailedError, IncompleteFitError, NotEnoughHistoryError
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import Fit, FittedVariable, Predictions
+from anomaly.stages import fit as stage
+from tests.stages.conftest import HOUR, START
+
+DAY = 24
+FIRST_FIT = 24 * DAY
+
+
+@dataclass
+class Workplace:
+    """A group with its stores, whose counts a test writes."""
+
+    group: Group
+    store: PostgresStore
+    checks: GreatExpectationsChecks
+    registry: MlflowRegistry
+    artifacts: Artifacts
+
+    def count(self, counts: dict[str, NDArray[np.float64]], first: int = 0) -> None:
+        """Counts per variable from an hour on, as update would leave them."""
+        start = START + first * HOUR
+        end = start + len(next(iter(counts.values()))) * HOUR
+        self.store.enrol(self.group, dict.fromkeys(counts, "numeric"), first_interval=start)
+        variables = [v for v in self.store.variables(self.group) if v.name in counts]
+        within = TimeRange(start, end, HOUR)
+        table = np.array([counts[v.name] for v in variables])
+        self.store.write_counts(self.group, variables, CountGrid(tuple(counts), within.starts(), table))
+        self.store.mark_updated(self.group, within, rows_read=0, events=0, at=start)
+
+    def prepare(self, hours: int) -> Fit:
+        return stage.prepare(
+            self.group,
+            START + hours * HOUR,
+            store=self.store,
+            checks=self.checks,
+            registry=self.registry,
+            now=START,
+        )
+
+    def train(self, fit: Fit, shard: int = 0) -> stage.TrainReport:
+        return stage.train(
+            self.group,
+            fit.id,
+            shard,
+            store=self.store,
+            registry=self.registry,
+            artifacts=self.artifacts,
+            forecaster=load_forecaster,
+        )
+
+    def register(self, fit: Fit) -> stage.RegisterReport:
+        return stage.register(self.group, fit.id, store=self.store, registry=self.registry, charts=charts)
+
+    def promote(self, fit: Fit) -> stage.PromoteReport:
+        return stage.promote(self.group, fit.id, store=self.store, registry=self.registry)
+
+    def all_steps(self, hours: int) -> Fit:
+        fit = self.prepare(hours)
+        for shard in range(fit.shards):
+            self.train(fit, shard)
+        self.register(fit)
+        self.promote(fit)
+        return self.saved(fit)
+
+    def saved(self, fit: Fit) -> Fit:
+        found = self.store.fit(fit.id)
+        assert found is not None
+        return found
+
+    def fitted(self, fit: Fit) -> dict[str, FittedVariable]:
+        return {f.variable.name: f for f in self.store.fitted(fit.id)}
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def make_workplace(
+    make_group: Callable[..., Group],
+    store: PostgresStore,
+    checks: GreatExpectationsChecks,
+    mlflow_database: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Workplace]:
+    def make(**changes: Any) -> Workplace:
+        name = "g" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+        group = make_group(name=name, **{"candidates": ["dense-16-mae", "seasonal-naive"]} | changes)
+        root = str(tmp_path / "artifacts")
+        return Workplace(group, store, checks, MlflowRegistry(mlflow_database, root), Artifacts(root))
+
+    return make
+
+
+def wavy(hours: int, *, level: float = 20, seed: int = 0) -> NDArray[np.float64]:
+    """Counts that follow what was written an hour ago, with noise: a network can learn it, a calendar cannot."""
+    rng = np.random.default_rng(seed)
+    wave = np.zeros(hours)
+    for hour in range(1, hours):
+        wave[hour] = 0.98 * wave[hour - 1] + 0.2 * rng.standard_normal()
+    return rng.poisson(level * np.exp(wave)).astype(float)
+
+
+def regular(hours: int, *, level: float = 40) -> NDArray[np.float64]:
+    """The same every day, hour by hour."""
+    hour = np.arange(hours) % DAY
+    return np.round(level * (1 + np.sin(hour / DAY * 2 * np.pi))) + hour % 3
+
+
+def test_each_variable_gets_the_candidate_that_forecasts_it_best(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT), "regular": regular(FIRST_FIT)})
+
+    fit = place.all_steps(FIRST_FIT)
+
+    fitted = place.fitted(fit)
+    assert fitted["wavy"].candidate == "dense-16-mae"
+    assert fitted["regular"].candidate == "seasonal-naive"
+    assert fitted["wavy"].mae["chosen"] == fitted["wavy"].mae["dense-16-mae"] < fitted["wavy"].mae["seasonal-naive"]
+    assert "dense-16-mae has a test MAE of" in fitted["wavy"].choice
+
+
+def test_a_first_fit_becomes_the_champion_from_the_end_of_its_history(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+
+    fit = place.all_steps(FIRST_FIT)
+
+    assert (fit.state, fit.serves_from) == ("promoted", START + FIRST_FIT * HOUR)
+    assert place.registry.champion_version(place.group) == fit.model_version == 1
+    assert place.store.champion(place.group) == fit
+
+
+def test_the_stored_network_serves_the_residuals_that_the_thresholds_come_from(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace(candidates=["dense-16-mae"], transform="linear")
+    counts = wavy(FIRST_FIT)
+    place.count({"quiet": wavy(FIRST_FIT, level=5, seed=2), "wavy": counts})
+    fit = place.all_steps(FIRST_FIT)
+
+    (file,), fitted = place.store.network_files(fit.id), place.fitted(fit)["wavy"]
+    network = load_forecaster(place.artifacts.read(file.serving_uri, sha256=file.serving_sha256))
+    span = fitted.scaler_maximum - fitted.scaler_minimum
+    scaled = ((counts - fitted.scaler_minimum) / span).astype(np.float32)
+    at = FIRST_FIT - 1
+    window = np.stack([scaled[at - 7 : at], scaled[[at - DAY * d for d in range(7, 0, -1)]]], axis=1)
+    windows = np.zeros((file.variables, 1, 7, 2), np.float32)
+    windows[fitted.position, 0] = window
+    predicted = network.predict(windows)[fitted.position, 0] * span + fitted.scaler_minimum
+
+    assert counts[at] - predicted == pytest.approx(fitted.residuals[-1], abs=1e-3)
+    outside = (fitted.residuals < fitted.lower) | (fitted.residuals > fitted.upper)
+    assert fitted.lower < 0 < fitted.upper
+    assert outside.mean() < 0.02
+
+
+def test_variables_that_cannot_be_fitted_get_their_stated_fallback(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    rare = np.zeros(FIRST_FIT)
+    rare[::40] = 1
+    place.count(
+        {
+            "wavy": wavy(FIRST_FIT),
+            "dead": np.zeros(FIRST_FIT),
+            "always three": np.full(FIRST_FIT, 3.0),
+            'rare "\N{BIRD}"': rare,
+        }
+    )
+    place.count({"young": wavy(10 * DAY)}, first=FIRST_FIT - 10 * DAY)
+
+    report = place.train(fit := place.prepare(FIRST_FIT))
+
+    fitted = place.fitted(fit)
+    assert report.statuses == {"constant": 1, "dead": 1, "fitted": 1, "new": 1, "sparse": 1}
+    dead, constant, sparse, new = (fitted[n] for n in ("dead", "always three", 'rare "\N{BIRD}"', "young"))
+    assert dead.candidate == constant.candidate == sparse.candidate == "constant"
+    assert dead.lower == -np.inf
+    assert 0 < dead.upper < 10
+    assert constant.scaler_minimum == pytest.approx(2 * np.sqrt(3 + 3 / 8))
+    assert constant.lower < 0 < constant.upper
+    assert sparse.scaler_minimum == pytest.approx(2 * np.sqrt(rare.mean() + 3 / 8))
+    assert np.isfinite([sparse.lower, sparse.upper]).all()
+    assert (new.candidate, new.distribution, new.lower, new.upper) == ("", "", -np.inf, np.inf)
+    assert "240 intervals of history; the policy asks for 504" in new.status_reason
+
+
+def test_a_group_of_which_nothing_can_be_fitted_is_still_registered(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"dead": np.zeros(FIRST_FIT)})
+
+    fit = place.all_steps(FIRST_FIT)
+
+    assert fit.state == "promoted"
+    assert place.fitted(fit)["dead"].status == "dead"
+    assert place.store.network_files(fit.id) == ()
+
+
+def test_every_step_run_again_changes_nothing(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+    first = place.all_steps(FIRST_FIT)
+    before, files = place.fitted(first), place.store.network_files(first.id)
+
+    again = place.all_steps(FIRST_FIT)
+
+    assert again == first
+    assert place.store.network_files(first.id) == files
+    after = place.fitted(first)["wavy"]
+    assert np.array_equal(after.residuals, before["wavy"].residuals)
+    assert replace(after, residuals=before["wavy"].residuals) == before["wavy"]
+
+
+def test_training_the_same_fit_from_scratch_gives_the_same_networks(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace(candidates=["dense-16-mae"])
+    place.count({"wavy": wavy(FIRST_FIT)})
+    fit = place.prepare(FIRST_FIT)
+    place.train(fit)
+    before, (file,) = place.fitted(fit)["wavy"], place.store.network_files(fit.id)
+    weights = training.read_training_form(place.artifacts.read(file.training_uri, sha256=file.training_sha256))
+
+    with place.store._cursor() as cursor:
+        cursor.execute("DELETE FROM fitted_variables")
+    place.train(fit)
+
+    (file,) = place.store.network_files(fit.id)
+    again = training.read_training_form(place.artifacts.read(file.training_uri, sha256=file.training_sha256))
+    assert all(np.array_equal(a, b) for a, b in zip(weights, again, strict=True))
+    assert np.array_equal(place.fitted(fit)["wavy"].residuals, before.residuals)
+
+
+def test_a_champion_that_is_as_good_keeps_its_network_scaler_and_seed(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace(candidates=["dense-16-mae"], history={"length": "24d", "minimum": "21d"})
+    later = FIRST_FIT + 4 * DAY
+    counts = {name: wavy(later, seed=seed) for seed, name in enumerate("abc")}
+    place.count({name: row[:FIRST_FIT] for name, row in counts.items()})
+    first = place.all_steps(FIRST_FIT)
+    place.count({name: row[FIRST_FIT:] for name, row in counts.items()}, first=FIRST_FIT)
+
+    second = place.prepare(later)
+    place.train(second)
+
+    before, after = place.fitted(first), place.fitted(second)
+    kept = [name for name in counts if after[name].choice.startswith("champion")]
+    new = [name for name in counts if name not in kept]
+    assert kept, "the seeds of this test were chosen so that the champion keeps at least one variable"
+    assert all("champion" in after[name].mae for name in counts)
+    old_weights, weights = _weights(place, first), _weights(place, second)
+    for name in kept:
+        a, b = before[name], after[name]
+        assert (b.scaler_minimum, b.scaler_maximum, b.seed) == (a.scaler_minimum, a.scaler_maximum, a.seed)
+        assert all(np.array_equal(w[b.position], o[a.position]) for w, o in zip(weights, old_weights, strict=True))
+    for name in new:
+        assert after[name].mae["dense-16-mae"] < after[name].mae["champion"]
+    assert sorted(f.position for f in after.values()) == [0, 1, 2]
+
+
+def test_a_challenger_that_is_worse_than_the_champion_is_rejected(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT + DAY)})
+    first = place.all_steps(FIRST_FIT)
+    second = place.prepare(FIRST_FIT + DAY)
+    place.train(second)
+    worse = [replace(f, mae={"champion": 1.0, "chosen": 1.03}) for f in place.store.fitted(second.id)]
+    place.store.save_fitted(second.id, worse, [])
+    place.register(second)
+
+    report = place.promote(second)
+
+    assert not report.promoted
+    assert "1.030, the champion's 1.000; worse than the margin of 2%" in report.reason
+    assert place.saved(second).state == "rejected"
+    assert place.store.champion(place.group) == first
+    assert place.registry.champion_version(place.group) == 1
+
+
+def test_a_fit_of_an_earlier_history_serves_its_time_and_leaves_the_latest_champion(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace(candidates=["seasonal-naive"])
+    place.count({"wavy": wavy(FIRST_FIT + DAY)})
+    latest = place.all_steps(FIRST_FIT + DAY)
+
+    earlier = place.all_steps(FIRST_FIT)
+
+    assert earlier.state == "promoted"
+    assert place.store.champion(place.group) == latest
+    assert place.registry.champion_version(place.group) == latest.model_version
+
+
+def test_an_incident_in_the_history_does_not_teach_itself(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace(candidates=["seasonal-naive"], transform="linear")
+    counts = regular(FIRST_FIT)
+    outage = slice(FIRST_FIT - 60, FIRST_FIT - 40)
+    broken = counts.copy()
+    broken[outage] = 0
+    place.count({"regular": broken})
+    _judged_anomalous(place, "regular", outage, observed=broken, predicted=counts)
+
+    place.train(fit := place.prepare(FIRST_FIT))
+
+    fitted = place.fitted(fit)["regular"]
+    assert fitted.mae["chosen"] == pytest.approx(0, abs=1e-4)
+    assert np.abs(fitted.residuals).max() < 1e-3
+    held_out = 5 * DAY  # the residuals are of less than the last third of what has windows
+    assert len(fitted.residuals) == pytest.approx(held_out - 20, abs=5)
+
+
+def test_a_large_group_is_trained_in_shards_and_gives_what_one_shard_gives(
+    make_workplace: Callable[..., Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {name: wavy(FIRST_FIT, seed=seed) for seed, name in enumerate("abcd")}
+    whole = make_workplace(candidates=["dense-16-mae"])
+    whole.count(counts)
+    together = whole.fitted(whole.all_steps(FIRST_FIT))
+    monkeypatch.setattr(stage, "VARIABLES_PER_SHARD", 2)
+    place = make_workplace(candidates=["dense-16-mae"], seed=whole.group.seed, description="in shards")
+
+    fit = place.all_steps(FIRST_FIT)
+
+    assert fit.shards == 2
+    assert {f.slot for f in place.store.network_files(fit.id)} == {"0/dense-16-mae", "1/dense-16-mae"}
+    for name, fitted in place.fitted(fit).items():
+        assert fitted.residuals == pytest.approx(together[name].residuals, abs=1e-3)
+
+
+def test_a_gap_in_the_history_names_itself_and_the_command_that_fills_it(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(100)})
+    place.count({"wavy": wavy(FIRST_FIT - 110)}, first=110)
+
+    with pytest.raises(NotEnoughHistoryError, match=r"2026-01-05 04:00, 2026-01-05 14:00") as raised:
+        place.prepare(FIRST_FIT)
+
+    assert f"anomaly update {place.group.name} --start 2026-01-05T04:00:00+00:00" in str(raised.value)
+    assert place.store.champion(place.group) is None
+
+
+def test_a_history_shorter_than_the_policy_asks_for_is_refused(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+
+    with pytest.raises(NotEnoughHistoryError, match=r"history of 20 days.*asks for 21 days"):
+        place.prepare(20 * DAY)
+    with pytest.raises(NotEnoughHistoryError, match=r"history of 0:00:00"):
+        place.prepare(-DAY)
+
+
+def test_a_group_without_any_event_says_so(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    within = TimeRange(START, START + FIRST_FIT * HOUR, HOUR)
+    place.store.mark_updated(place.group, within, rows_read=0, events=0, at=START)
+
+    with pytest.raises(NotEnoughHistoryError, match="has no variables in .*check the group's key 'variables'"):
+        place.prepare(FIRST_FIT)
+
+
+def test_counts_that_are_missing_although_update_was_there_fail_the_check(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace()
+    counts = wavy(FIRST_FIT)
+    counts[50] = np.nan
+    place.count({"wavy": counts})
+
+    with pytest.raises(ExpectationFailedError, match="training_windows"):
+        place.prepare(FIRST_FIT)
+
+
+def test_a_group_of_new_variables_alone_fails_by_the_named_expectation(
+    make_workplace: Callable[..., Workplace],
+) -> None:
+    place = make_workplace()
+    within = TimeRange(START, START + FIRST_FIT * HOUR, HOUR)
+    place.store.mark_updated(place.group, within, rows_read=0, events=0, at=START)
+    place.count({"young": wavy(48)}, first=FIRST_FIT - 48)
+
+    with pytest.raises(ExpectationFailedError, match="enough|history|required"):
+        place.prepare(FIRST_FIT)
+
+
+def test_registering_before_training_says_which_shards_are_missing(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+    fit = place.prepare(FIRST_FIT)
+
+    with pytest.raises(IncompleteFitError, match="1 shards, of which 0 are not trained; run train"):
+        place.register(fit)
+    with pytest.raises(IncompleteFitError, match="no model version; run register first"):
+        place.promote(fit)
+    with pytest.raises(IncompleteFitError, match="there is no fit unknown"):
+        place.train(replace(fit, id="unknown"))
+
+
+def test_another_configuration_is_another_fit(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+    other = make_workplace(seed=7)
+
+    assert place.prepare(FIRST_FIT).id == place.prepare(FIRST_FIT).id
+    assert other.prepare(FIRST_FIT).id != place.prepare(FIRST_FIT).id
+
+
+def test_the_moment_of_a_fit_is_floored_to_the_grid(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace()
+    place.count({"wavy": wavy(FIRST_FIT)})
+    moment: datetime = START + FIRST_FIT * HOUR + timedelta(minutes=59)
+
+    fit = stage.prepare(place.group, moment, store=place.store, checks=place.checks, registry=place.registry, now=START)
+
+    assert fit.history.end == START + FIRST_FIT * HOUR
+
+
+def _weights(place: Workplace, fit: Fit) -> training.Weights:
+    (file,) = place.store.network_files(fit.id)
+    return training.read_training_form(place.artifacts.read(file.training_uri, sha256=file.training_sha256))
+
+
+def _judged_anomalous(
+    place: Workplace, name: str, hours: slice, *, observed: Sequence[float], predicted: Sequence[float]
+) -> None:
+    """Predictions of an earlier champion in the store, all anomalous."""
+    (variable,) = [v for v in place.store.variables(place.group) if v.name == name]
+    start = START + hours.start * HOUR
+    history = TimeRange(START, start, HOUR)
+    place.store.save_fit(Fit("earlier", place.group.name, history, {}, 1, "rejected", "run", 1, start))
+    seen, expected = np.array([observed[hours]], float), np.array([predicted[hours]], float)
+    place.store.write_predictions(
+        place.group,
+        Predictions(
+            fit_id="earlier",
+            variables=(variable,),
+            starts=TimeRange(start, START + hours.stop * HOUR, HOUR).starts(),
+            observed=seen,
+            predicted=expected,
+            lower=expected - 1,
+            upper=expected + 1,
+            residuals=seen - expected,
+            tail_probabilities=np.full(seen.shape, 1e-6),
+            kinds=np.full(seen.shape, "drop"),
+        ),
+    )
