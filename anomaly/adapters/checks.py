@@ -241,7 +241,7 @@ def count_rows(grid: CountGrid, within: TimeRange, *, listed: Sequence[str] = ()
     the first of an interval; ``missing``: cells without a count after the first one with a count; ``lowest``: the
     smallest count, NaN without any; ``fractional``: counts that are not whole or not finite.
     """
-    counts, variables = grid.counts, len(grid.variables)
+    counts, variables = np.asarray(grid.counts, dtype=np.float64), len(grid.variables)
     present = set(grid.variables)
     absent = [name for name in listed if name not in present]
     distinct = np.unique(grid.starts)

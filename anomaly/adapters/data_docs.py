@@ -101,7 +101,13 @@ class DataDocs:
                 }
             },
         )
-        return gx.get_context(mode="ephemeral", project_config=configuration)
+        if not self._suites.is_dir():
+            raise ConfigurationError(
+                f"{self._suites} is not a folder; set ANOMALY_EXPECTATIONS to the folder with the Great Expectations "
+                "suites"
+            )
+        with self._writing():
+            return gx.get_context(mode="ephemeral", project_config=configuration)
 
     def suite(self, name: str) -> ExpectationSuite:
         """The suite, read through the library's own store.
@@ -143,22 +149,17 @@ class DataDocs:
         name = run if result.success else run + FAILED
         key = ValidationResultIdentifier(suite, RunIdentifier(name, datetime.now(UTC)), group)
         result.meta["run_id"] = key.run_id
+        # For a data frame the library leaves the name out.
+        result.meta["batch_spec"]["data_asset_name"] = group
         store = self.context.validation_results_store
-        try:
-            self._results.mkdir(parents=True, exist_ok=True)
-            with self._locked():
-                store.set(key, result)
-                kept: Any = store  # not typed by the library
-                for old in _too_old(kept.list_keys(), suite.name, group):
-                    kept.remove_key(old)
-                changed: list[Any] = [key, *self._unpublished(suite)]
-                self.context.build_data_docs(site_names=[_SITE], resource_identifiers=changed)
-                (site,) = self.context.get_docs_sites_urls(resource_identifier=key, site_name=_SITE)
-        except OSError as refused:
-            raise ConfigurationError(
-                f"validation results cannot be written to {self._results}: {refused}; set ANOMALY_VALIDATIONS to a "
-                "folder that this process may write to"
-            ) from refused
+        with self._writing(), self._locked():
+            store.set(key, result)
+            kept: Any = store  # not typed by the library
+            for old in _too_old(kept.list_keys(), suite.name, group):
+                kept.remove_key(old)
+            changed: list[Any] = [key, *self._unpublished(suite)]
+            self.context.build_data_docs(site_names=[_SITE], resource_identifiers=changed)
+            (site,) = self.context.get_docs_sites_urls(resource_identifier=key, site_name=_SITE)
         return str(site["site_url"])
 
     def _unpublished(self, suite: ExpectationSuiteIdentifier) -> list[ExpectationSuiteIdentifier]:
@@ -166,6 +167,17 @@ class DataDocs:
         page = self._results / "data_docs" / "expectations" / f"{suite.name}.html"
         written = self._suites / f"{suite.name}.json"
         return [] if page.exists() and page.stat().st_mtime > written.stat().st_mtime else [suite]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self._results.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as refused:
+            raise ConfigurationError(
+                f"validation results cannot be written to {self._results}: {refused}; set ANOMALY_VALIDATIONS to a "
+                "folder that this process may write to"
+            ) from refused
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

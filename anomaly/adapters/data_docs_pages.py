@@ -13,6 +13,7 @@ Only Great Expectations imports this module, by name, from the configuration in 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -30,7 +31,15 @@ def _environment() -> Environment:
     library = environment.loader
     ours = PackageLoader("anomaly.adapters", "data_docs_templates")
     environment.loader = ChoiceLoader([ours, library] if library else [ours])
+    environment.filters["in_words"] = _in_words
     return environment
+
+
+def _in_words(run: str) -> str:
+    """The range in a run's name, as people write it."""
+    run = run.replace(FAILED, "")
+    written = re.sub(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)Z", r"\1-\2-\3 \4:\5", run)
+    return re.sub(r"(\d\d:\d\d)-(\d{4}-\d\d-\d\d \d\d:\d\d)", r"\1 to \2 UTC", written)
 
 
 class PageView(DefaultJinjaPageView):
@@ -60,7 +69,6 @@ class IndexView:
             suites=links.get("expectations_links", []),
             validations=links.get("validations_links", []),
             kept=KEPT,
-            failed=FAILED,
         )
 
 

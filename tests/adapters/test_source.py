@@ -218,6 +218,17 @@ def test_no_naive_row_is_lost_or_counted_twice_when_the_clocks_change(
     assert one_by_one == at_once
 
 
+def test_the_hour_that_the_clocks_repeat_is_read_as_standard_time(
+    execute: Callable[..., Any], database: Arguments
+) -> None:
+    execute("CREATE TABLE events (entity_id text, variable text, type text, value text, timestamp timestamp)")
+    execute("INSERT INTO events VALUES ('e', 'a', 'text', 'x', '2025-11-02 01:30')")
+    group = group_of(source={"timezone": "America/New_York"})
+    within = group.range(datetime(2025, 11, 2, 5, tzinfo=UTC), datetime(2025, 11, 2, 7, tzinfo=UTC))
+    counted = PostgresSource(group, database, SUITES).count(within, read_at=READ_AT)
+    assert as_dict(counted) == {("a", 1): 1}, "01:30 is 05:30 UTC in summer time, 06:30 UTC in standard time"
+
+
 # --- cost -------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ CONSTANTS = ("range_start", "range_end", "read_at")
 
 _RULE = re.compile(r"\s*SELECT\s.+?\sFROM\s+\{batch\}\s+WHERE\s+(?P<condition>.+?)\s*", re.DOTALL | re.IGNORECASE)
 _NAME_PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
+_TABLE = re.compile(rf"(?:{_NAME_PART.pattern})(?:\.(?:{_NAME_PART.pattern}))?")
 
 
 # --- the rules, from the suite ----------------------------------------------------------------------------------
@@ -135,23 +136,12 @@ def table_parts(table: str) -> tuple[str, ...]:
     Raises:
         ConfigurationError: it is neither.
     """
-    parts: list[str] = []
-    at = 0
-    while match := _NAME_PART.match(table, at):
-        parts.append(match[1].replace('""', '"') if match[1] else match[2])
-        at = match.end()
-        if at == len(table):
-            break
-        if table[at] != ".":
-            parts.clear()
-            break
-        at += 1
-    if at != len(table) or len(parts) not in (1, 2):
+    if _TABLE.fullmatch(table) is None:
         raise ConfigurationError(
             f"source.table: found {table!r}; expected table or schema.table, with double quotes around a part "
             "that holds a dot or a double quote"
         )
-    return tuple(parts)
+    return tuple(quoted.replace('""', '"') if quoted else plain for quoted, plain in _NAME_PART.findall(table))
 
 
 def relation(source: Source) -> str:
