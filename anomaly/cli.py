@@ -228,7 +228,12 @@ def _fail(error: AnomalyError) -> NoReturn:
 
 def _log(*, verbose: bool) -> None:
     import logging
+    import warnings
 
+    if not verbose:
+        # TensorFlow's remarks on processors and graphics cards, and Keras's on its own dependencies, are not ours.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
