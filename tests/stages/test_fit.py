@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -448,14 +448,14 @@ def _weights(place: Workplace, fit: Fit) -> training.Weights:
 
 
 def _judged_anomalous(
-    place: Workplace, name: str, hours: slice, *, observed: Sequence[float], predicted: Sequence[float]
+    place: Workplace, name: str, hours: slice, *, observed: NDArray[np.float64], predicted: NDArray[np.float64]
 ) -> None:
     """Predictions of an earlier champion in the store, all anomalous."""
     (variable,) = [v for v in place.store.variables(place.group) if v.name == name]
     start = START + hours.start * HOUR
     history = TimeRange(START, start, HOUR)
     place.store.save_fit(Fit("earlier", place.group.name, history, {}, 1, "rejected", "run", 1, start))
-    seen, expected = np.array([observed[hours]], float), np.array([predicted[hours]], float)
+    seen, expected = observed[None, hours], predicted[None, hours]
     place.store.write_predictions(
         place.group,
         Predictions(

@@ -1,0 +1,202 @@
+"""Training: tiny seeded networks, trained for real."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anomaly.adapters.serving import load_forecaster
+from anomaly.detection import training
+from anomaly.detection.candidates import Candidate, Training, candidate
+from anomaly.detection.splits import Split, split_by_time
+from anomaly.detection.training import Trained
+from anomaly.detection.windows import gather
+from anomaly.exceptions import ArtifactCorruptedError
+
+HOUR = timedelta(hours=1)
+HOURS, WARM = 400, 168
+AT = np.arange(WARM, HOURS)
+STARTS = np.datetime64("2026-01-01T00:00:00") + np.arange(HOURS) * np.timedelta64(3600, "s")
+SHORT = Training(epochs=6, patience=2, batch_size=32, learning_rate=1e-2)
+NAMES = ["dense-16-mae", "lstm-16-mae"]
+
+
+def lags_of(declared: Candidate) -> NDArray[np.int64]:
+    return declared.window(HOUR).lags(STARTS[AT], HOUR, ZoneInfo("UTC"))
+
+
+def noisy_days(variables: int) -> NDArray[np.float64]:
+    """Scaled series (V, T) with a daily pattern of their own."""
+    rng = np.random.default_rng(5)
+    phase = rng.uniform(0, 24, (variables, 1))
+    wave = 0.5 + 0.4 * np.sin((np.arange(HOURS) + phase) / 24 * 2 * np.pi)
+    return np.clip(wave + 0.05 * rng.standard_normal((variables, HOURS)), 0, 1)
+
+
+def trained(
+    name: str,
+    series: NDArray[np.float64],
+    seeds: list[int],
+    *,
+    how: Training = SHORT,
+    split: Split | None = None,
+) -> Trained:
+    declared = candidate(name)
+    parts = split or split_by_time(np.ones((len(series), len(AT)), bool))
+    return training.train(declared, series, AT, lags_of(declared), parts, seeds=seeds, training=how)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_networks_trains_as_each_would_alone(name: str) -> None:
+    series, seeds = noisy_days(5), [11, 22, 33, 44, 55]
+
+    together = trained(name, series, seeds)
+
+    for row in range(5):
+        alone = trained(name, series[row : row + 1], [seeds[row]])
+        assert together.predictions[row] == pytest.approx(alone.predictions[0], abs=1e-4)
+        assert together.epochs[row] == alone.epochs[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_learns(name: str) -> None:
+    series = noisy_days(2)
+    targets = series[:, AT]
+
+    result = trained(name, series, [1, 2], how=Training(epochs=30, learning_rate=1e-2))
+
+    error = np.abs(result.predictions - targets)[:, -40:].mean(axis=1)
+    flat = np.abs(np.median(targets, axis=1, keepdims=True) - targets)[:, -40:].mean(axis=1)
+    assert (error < flat / 3).all()
+
+
+def test_the_same_seeds_give_the_same_networks_to_the_last_bit() -> None:
+    series = noisy_days(3)
+
+    first, second = (trained("dense-16-mae", series, [1, 2, 3]) for _ in range(2))
+
+    assert all(np.array_equal(a, b) for a, b in zip(first.weights, second.weights, strict=True))
+    other = trained("dense-16-mae", series, [1, 2, 4])
+    assert np.array_equal(other.weights[0][:2], first.weights[0][:2])
+    assert not np.array_equal(other.weights[0][2], first.weights[0][2])
+
+
+def test_more_variables_than_fit_into_one_batch_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    series, seeds = noisy_days(5), [1, 2, 3, 4, 5]
+    whole = trained("dense-16-mae", series, seeds)
+
+    monkeypatch.setattr(training, "_MOST_TOGETHER", 2)
+    parts = trained("dense-16-mae", series, seeds)
+
+    assert parts.predictions == pytest.approx(whole.predictions, abs=1e-4)
+    assert all(a.shape == b.shape for a, b in zip(parts.weights, whole.weights, strict=True))
+
+
+def test_a_variable_that_stopped_does_not_change_any_more() -> None:
+    """What a variable learns in later epochs, which run for the others, is not kept."""
+    series = noisy_days(2)
+    series[1] = np.random.default_rng(0).random(HOURS)  # nothing to learn: it stops early
+    how = Training(epochs=25, patience=3, learning_rate=1e-3)
+
+    longest = trained("dense-16-mae", series, [1, 2], how=how)
+    stopped = int(longest.epochs[1])
+    assert stopped < longest.epochs[0], "the second variable is meant to stop first"
+    until_then = trained("dense-16-mae", series, [1, 2], how=replace(how, epochs=stopped))
+
+    assert np.array_equal(longest.weights[0][1], until_then.weights[0][1])
+    assert not np.array_equal(longest.weights[0][0], until_then.weights[0][0])
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
+    series = noisy_days(3)
+    split = split_by_time(np.ones((3, len(AT)), bool))
+
+    result = trained("dense-16-mae", series, [1, 2, 3], how=Training(epochs=15, patience=3, learning_rate=3e-2))
+
+    error = np.abs(result.predictions - series[:, AT])
+    validation = np.where(split.validation, error, 0).sum(axis=1) / split.validation.sum(axis=1)
+    assert validation == pytest.approx(result.validation_mae, rel=1e-4)
+
+
+def test_windows_that_are_masked_out_teach_nothing() -> None:
+    series = noisy_days(2)
+    usable = np.ones((2, len(AT)), bool)
+    usable[:, 30:50] = False
+    spoiled = series.copy()
+    spoiled[1, AT[35:45]] = np.nan
+    split = split_by_time(usable)
+    # Windows that hold a masked interval see it; so only the target is spoiled here, in the other run.
+    clean = trained("dense-16-mae", series, [1, 2], split=split)
+    moved = series.copy()
+    moved[0, AT[49]] = 1.0 - moved[0, AT[49]]
+    affected = trained("dense-16-mae", moved, [1, 2], split=split)
+
+    assert affected.predictions[1] == pytest.approx(clean.predictions[1], abs=1e-6)
+    with_gap = trained("dense-16-mae", spoiled, [1, 2], split=split)
+    assert np.isnan(with_gap.predictions[1]).any()
+    assert with_gap.predictions[0] == pytest.approx(clean.predictions[0], abs=1e-6)
+    assert np.isfinite(with_gap.validation_mae).all()
+
+
+def test_a_variable_without_anything_to_learn_from_keeps_its_first_weights() -> None:
+    series = noisy_days(2)
+    series[1] = np.nan
+
+    result = trained("dense-16-mae", series, [1, 2])
+
+    assert np.isinf(result.validation_mae[1])
+    assert result.epochs[1] == 0
+    assert np.isnan(result.predictions[1]).all()
+    assert np.isfinite(result.predictions[0]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_stored_forms_give_what_training_gave(name: str) -> None:
+    series, declared = noisy_days(3), candidate(name)
+    result, shape = trained(name, series, [1, 2, 3]), declared.window(HOUR).shape
+    windows = gather(series, AT, lags_of(declared))
+
+    serving = load_forecaster(training.serving_form(declared, shape, result.weights))
+    stored = training.training_form(declared, shape, result.weights)
+
+    assert serving.predict(windows) == pytest.approx(result.predictions, abs=1e-6)
+    assert serving.predict(windows[:, :1]) == pytest.approx(result.predictions[:, :1], abs=1e-6)
+    read = training.read_training_form(stored)
+    assert all(np.array_equal(a, b) for a, b in zip(read, result.weights, strict=True))
+    with zipfile.ZipFile(io.BytesIO(stored)) as archive:
+        assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+
+
+def test_networks_can_be_taken_out_and_put_together() -> None:
+    series, declared = noisy_days(3), candidate("dense-16-mae")
+    result, shape = trained("dense-16-mae", series, [1, 2, 3]), declared.window(HOUR).shape
+    mixed = training.stack([training.take(result.weights, np.array([2])), training.take(result.weights, np.array([0]))])
+
+    serving = load_forecaster(training.serving_form(declared, shape, mixed))
+
+    windows = gather(series[[2, 0]], AT, lags_of(declared))
+    assert serving.predict(windows) == pytest.approx(result.predictions[[2, 0]], abs=1e-6)
+
+
+def test_weights_of_different_architectures_do_not_stack() -> None:
+    one, other = (np.zeros((1, 2, 3), np.float32),), (np.zeros((1, 2, 4), np.float32),)
+
+    with pytest.raises(ValueError, match="2 different architectures"):
+        training.stack([one, other])
+
+
+def test_a_serving_form_that_is_no_network_is_refused() -> None:
+    with pytest.raises(ArtifactCorruptedError, match=r"the serving form \(7 bytes\) is no network"):
+        load_forecaster(b"nothing")
+
+
+def test_a_forecast_without_weights_cannot_be_trained() -> None:
+    with pytest.raises(ValueError, match="has no network, so there is nothing to train"):
+        trained("seasonal-naive", noisy_days(1), [1])
