@@ -225,7 +225,11 @@ class GreatExpectationsChecks:
             len(result.results),
             page,
         )
-        hard = [outcome for outcome in result.results if not outcome.success and _severity(outcome) == "critical"]
+        hard = [
+            outcome
+            for outcome in result.results
+            if not outcome.success and (_severity(outcome) == "critical" or _raised(outcome))
+        ]
         if hard:
             where = f"group {group.name}" + (f", {within}" if within else "")
             raise ExpectationFailedError(result.suite_name, [_line(outcome, frame) for outcome in hard], where=where)
@@ -370,8 +374,7 @@ def _line(outcome: ExpectationValidationResult, frame: pd.DataFrame | None) -> s
 
 
 def _observed(outcome: ExpectationValidationResult, columns: Sequence[str], frame: pd.DataFrame | None) -> str:
-    raised = [info for info in _exceptions(outcome.exception_info or {}) if info.get("raised_exception")]
-    if raised:
+    if raised := _raised(outcome):
         return f"could not be evaluated: {raised[0].get('exception_message')}"
     found = outcome.result
     if "unexpected_count" not in found:
@@ -383,8 +386,13 @@ def _observed(outcome: ExpectationValidationResult, columns: Sequence[str], fram
     return f"{failed} ({_some(places, separator='; ')})" if places else failed
 
 
-def _exceptions(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [info] if "raised_exception" in info else [nested for nested in info.values() if isinstance(nested, dict)]
+def _raised(outcome: ExpectationValidationResult) -> list[Mapping[str, Any]]:
+    """The exceptions in place of an observation: of the expectation itself, or of the metrics that it needs."""
+    info = outcome.exception_info or {}
+    all_info = (
+        [info] if "raised_exception" in info else [nested for nested in info.values() if isinstance(nested, dict)]
+    )
+    return [each for each in all_info if each.get("raised_exception")]
 
 
 def _place(index: Any, columns: Sequence[str], frame: pd.DataFrame | None) -> str:

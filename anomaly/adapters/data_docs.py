@@ -12,6 +12,7 @@ somebody comes to look at it.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
@@ -112,19 +113,33 @@ class DataDocs:
     def suite(self, name: str) -> ExpectationSuite:
         """The suite, read through the library's own store.
 
+        The library leaves out expectations that it does not know, with a line in the log; a misspelt check must
+        not pass for one that is met, so here that is an error.
+
         Raises:
-            ConfigurationError: it is not there, or the library cannot read it.
+            ConfigurationError: it is not there, or the library cannot read all of it.
         """
         from great_expectations.exceptions.exceptions import DataContextError
+        from marshmallow import ValidationError
 
+        path = self._suites / f"{name}.json"
         try:
-            return self.context.suites.get(name)
-        except (DataContextError, ValueError, TypeError) as bad:
+            suite = self.context.suites.get(name)
+        except (DataContextError, ValidationError, ValueError, TypeError) as bad:
             there = ", ".join(sorted(path.stem for path in self._suites.glob("*.json"))) or "no suites"
             raise ConfigurationError(
-                f"{self._suites / name}.json cannot be used as a Great Expectations suite: {bad}. The folder holds "
-                f"{there}; set ANOMALY_EXPECTATIONS to the folder with the suites"
+                f"{path} cannot be used as a Great Expectations suite: {bad}. The folder holds {there}; correct the "
+                "file, or set ANOMALY_EXPECTATIONS to the folder with the suites"
             ) from bad
+        written = json.loads(path.read_text(encoding="utf-8"))
+        if suite.name != name:
+            raise ConfigurationError(f"{path}: name: found {suite.name!r}; expected the file's name, {name!r}")
+        understood = {expectation.expectation_type for expectation in suite.expectations}
+        unknown = [each["type"] for each in written["expectations"] if each["type"] not in understood]
+        if unknown or not understood:
+            found = f"unknown expectations: {', '.join(unknown)}" if unknown else "no expectations"
+            raise ConfigurationError(f"{path}: found {found}; expected those of Great Expectations' gallery")
+        return suite
 
     def publish(self, result: ExpectationSuiteValidationResult, *, group: str, run: str) -> str:
         """Keeps a result, writes its page, lists it in the index, and lets go of what is too old.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -412,6 +413,37 @@ def test_a_missing_suite_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "suites" / "other.json").write_text("{}")
     checks = GreatExpectationsChecks(tmp_path / "suites", tmp_path / "results")
     with pytest.raises(ConfigurationError, match=r"counts.json.*holds other.*ANOMALY_EXPECTATIONS"):
+        checks.counts(group_of(), grid_of([[0]], variables=("a",)), hours(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"name": "other"}, "expected the file's name, 'counts'"),
+        ({"expectations": []}, "no expectations"),
+        ({"expectations": [{"type": "expect_nothing_known", "kwargs": {}, "meta": {}}]}, "expect_nothing_known"),
+        (
+            {"expectations": [{"type": "expect_column_to_exist", "kwargs": {"colum": "x"}, "meta": {}}]},
+            "colum",
+        ),
+    ],
+)
+def test_a_suite_that_is_not_understood_in_full_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    written = json.loads((SUITES / "counts.json").read_text()) | change
+    (tmp_path / "counts.json").write_text(json.dumps(written))
+    checks = GreatExpectationsChecks(tmp_path, tmp_path / "results")
+    with pytest.raises(ConfigurationError, match=says):
+        checks.counts(group_of(), grid_of([[0]], variables=("a",)), hours(1))
+
+
+def test_an_expectation_that_cannot_be_evaluated_fails_whatever_its_severity(tmp_path: Path) -> None:
+    written = json.loads((SUITES / "counts.json").read_text())
+    written["expectations"] = [written["expectations"][-1] | {"severity": "info"}]
+    written["expectations"][0]["kwargs"]["column"] = "not_there"
+    (tmp_path / "counts.json").write_text(json.dumps(written))
+    checks = GreatExpectationsChecks(tmp_path, tmp_path / "results")
+    with pytest.raises(ExpectationFailedError, match="'not_there': could not be evaluated"):
         checks.counts(group_of(), grid_of([[0]], variables=("a",)), hours(1))
 
 
