@@ -146,7 +146,7 @@ class Incidents(_Frozen):
 
     merge_gap: Duration = timedelta(hours=12)
     """Anomalies at most this far apart belong to the same incident; after it, the incident is resolved."""
-    min_anomalies: Annotated[int, Field(ge=1)] = 2
+    min_anomalies: Annotated[int, Field(ge=1)] = 3
     """Fewer anomalous intervals than this, over all variables, open no incident."""
 
 

@@ -108,7 +108,7 @@ class Told:
 @pytest.fixture
 def make_told(make_watched: Callable[..., Watched], tmp_path: object) -> Callable[..., Told]:
     def make(**changes: object) -> Told:
-        watched = make_watched(daily(DAYS), **changes)
+        watched = make_watched(daily(DAYS), incidents={"min_anomalies": 2}, **changes)
         watched.promote(f"f{len(changes)}" if changes else "f1", 24)
         return Told(
             watched.group,
