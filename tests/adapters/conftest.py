@@ -97,7 +97,7 @@ def artifact_root(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, 
 
 
 @pytest.fixture
-def make_group() -> Callable[[str], Group]:
+def named_group() -> Callable[[str], Group]:
     def make(name: str) -> Group:
         return Group.model_validate(
             {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-import json
+import io
 import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -187,7 +190,14 @@ def test_what_a_fit_logs_is_in_its_run_once(place: Place) -> None:
     everything: dict[str, Any] = {
         "params": {"candidates": "dense-16-mae, lstm-16-mae", "seed": 20130101, "long": "x" * 9000},
         "metrics": {"mae/dense-16-mae": 0.25, "share, 🛬": 1.0, "unknown": float("nan")},
-        "tables": {"variables": {"variable": ["a'b", "🛬"], "mae": np.array([1 / 3, np.nan]), "status": ["new", None]}},
+        "tables": {
+            "variables": {
+                "variable": ["a'\"b, c", "🛬"],
+                "mae": np.array([1 / 3, np.nan]),
+                "fits": np.array([7, 12345678]),
+                "status": ["new", None],
+            }
+        },
         "charts": {"mae per candidate": b"\x89PNG"},
     }
     place.registry.log_fit(place.group, fit, **everything)
@@ -198,8 +208,12 @@ def test_what_a_fit_logs_is_in_its_run_once(place: Place) -> None:
     assert run.data.metrics["mae/dense-16-mae"] == 0.25
     assert np.isnan(run.data.metrics["unknown"])
     assert len(place.client.get_metric_history(fit.mlflow_run_id, "mae/dense-16-mae")) == 1
-    table = json.loads(place.artifacts._read(f"{run.info.artifact_uri}/tables/variables.json"))
-    assert table == {"columns": ["variable", "mae", "status"], "data": [["a'b", 0.333333, "new"], ["🛬", None, None]]}
+    table = place.artifacts._read(f"{run.info.artifact_uri}/tables/variables.csv").decode()
+    assert list(csv.reader(io.StringIO(table))) == [
+        ["variable", "mae", "fits", "status"],
+        ["a'\"b, c", "0.333333", "7", "new"],
+        ["🛬", "", "12345678", ""],
+    ]
     assert {file.path for file in place.client.list_artifacts(fit.mlflow_run_id)} == {"charts", "tables"}
 
 
@@ -232,8 +246,8 @@ def test_tables_of_ten_thousand_rows_and_hundreds_of_params_fit(place: Place) ->
     run = place.client.get_run(fit.mlflow_run_id)
     assert len(run.data.metrics) == 1500
     assert len(run.data.params) == 251  # and the id of its model
-    stored = json.loads(place.artifacts._read(f"{run.info.artifact_uri}/tables/variables.json"))
-    assert len(stored["data"]) == 10_000
+    stored = place.artifacts._read(f"{run.info.artifact_uri}/tables/variables.csv").decode()
+    assert stored.count("\n") == 10_001
 
 
 # --- versions ---------------------------------------------------------------------------------------------------
@@ -389,6 +403,23 @@ def test_a_server_that_does_not_answer_is_told_within_seconds(
         with pytest.raises(RegistryUnavailableError, match=f"{uri} did not answer.*MLFLOW_TRACKING_URI"):
             registry.start_run(group, make_fit(group, "f1"))
     assert time.monotonic() - begun < 40
+
+
+def test_a_server_that_fails_is_tried_again_later(tmp_path: Path, named_group: Callable[[str], Group]) -> None:
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Not onto the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        registry = MlflowRegistry(f"http://127.0.0.1:{server.server_port}", str(tmp_path))
+        with pytest.raises(RegistryUnavailableError, match="champion of anomaly.carriers"):
+            registry.champion_version(named_group("carriers"))
+        server.shutdown()
 
 
 def test_what_the_server_refuses_for_good_is_a_matter_of_configuration(place: Place) -> None:
