@@ -81,8 +81,8 @@ def return_period_words(hours: float) -> str:
     if math.isnan(hours):
         return "rarity unknown"
     years = hours / _HOURS_PER_YEAR
-    if years > 1e6:
-        return "less than once in a million years"
+    if years >= 99_999:
+        return "less than once in 100,000 years"
     for size, unit in ((_HOURS_PER_YEAR, "years"), (_HOURS_PER_YEAR / 12, "months"), (24.0, "days"), (1.0, "hours")):
         if hours >= 2 * size:
             return f"once in {_two_digits(hours / size)} {unit}"

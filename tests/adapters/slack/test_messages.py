@@ -32,7 +32,7 @@ NEW_YORK = ZoneInfo("America/New_York")
         (24 * 100, "once in 3.3 months"),
         (41_200, "once in 4.7 years"),
         (8766 * 2345, "once in 2,300 years"),
-        (float("inf"), "less than once in a million years"),
+        (float("inf"), "less than once in 100,000 years"),
         (float("nan"), "rarity unknown"),
     ],
 )
