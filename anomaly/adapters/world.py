@@ -55,7 +55,9 @@ class World:
             raise ConfigurationError(
                 "MLFLOW_TRACKING_URI is not set; point it at the MLflow server, for example http://127.0.0.1:5000"
             )
-        return MlflowRegistry(self.settings.mlflow_tracking_uri, artifact_root=self.settings.artifacts)
+        return MlflowRegistry(
+            self.settings.mlflow_tracking_uri, self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint
+        )
 
     def artifacts(self) -> ArtifactReader:
         from anomaly.adapters.artifacts import Artifacts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,5 +101,32 @@ def make_watched(
         watched = Watched(group, store, checks, variables)
         watched.rewrite(counts)
         return watched
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def make_workplace(
+    make_group: Callable[..., Group],
+    store: PostgresStore,
+    checks: GreatExpectationsChecks,
+    mlflow_database: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Callable[..., Any]:
+    from anomaly.adapters.artifacts import Artifacts
+    from anomaly.adapters.mlflow_registry import MlflowRegistry
+    from tests.stages.workplace import Workplace
+
+    def make(**changes: Any) -> Any:
+        name = "g" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+        group = make_group(name=name, **{"candidates": ["dense-16-mae", "seasonal-naive"]} | changes)
+        root = str(tmp_path / "artifacts")
+        return Workplace(group, store, checks, MlflowRegistry(mlflow_database, root), Artifacts(root))
 
     return make

@@ -2,136 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anomaly.adapters import charts
-from anomaly.adapters.artifacts import Artifacts
-from anomaly.adapters.checks import GreatExpectationsChecks
-from anomaly.adapters.mlflow_registry import MlflowRegistry
-from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.adapters.serving import load_forecaster
 from anomaly.detection import training
-from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import ExpectationFailedError, IncompleteFitError, NotEnoughHistoryError
-from anomaly.groups import Group, TimeRange
-from anomaly.ports import Fit, FittedVariable, Predictions
+from anomaly.groups import TimeRange
+from anomaly.ports import Fit, Predictions
 from anomaly.stages import fit as stage
 from tests.stages.conftest import HOUR, START
-
-DAY = 24
-FIRST_FIT = 24 * DAY
-
-
-@dataclass
-class Workplace:
-    """A group with its stores, whose counts a test writes."""
-
-    group: Group
-    store: PostgresStore
-    checks: GreatExpectationsChecks
-    registry: MlflowRegistry
-    artifacts: Artifacts
-
-    def count(self, counts: dict[str, NDArray[np.float64]], first: int = 0) -> None:
-        """Counts per variable from an hour on, as update would leave them."""
-        start = START + first * HOUR
-        end = start + len(next(iter(counts.values()))) * HOUR
-        self.store.enrol(self.group, dict.fromkeys(counts, "numeric"), first_interval=start)
-        variables = [v for v in self.store.variables(self.group) if v.name in counts]
-        within = TimeRange(start, end, HOUR)
-        table = np.array([counts[v.name] for v in variables])
-        self.store.write_counts(self.group, variables, CountGrid(tuple(counts), within.starts(), table))
-        self.store.mark_updated(self.group, within, rows_read=0, events=0, at=start)
-
-    def prepare(self, hours: int) -> Fit:
-        return stage.prepare(
-            self.group,
-            START + hours * HOUR,
-            store=self.store,
-            checks=self.checks,
-            registry=self.registry,
-            now=START,
-        )
-
-    def train(self, fit: Fit, shard: int = 0) -> stage.TrainReport:
-        return stage.train(
-            self.group,
-            fit.id,
-            shard,
-            store=self.store,
-            registry=self.registry,
-            artifacts=self.artifacts,
-            forecaster=load_forecaster,
-        )
-
-    def register(self, fit: Fit) -> stage.RegisterReport:
-        return stage.register(self.group, fit.id, store=self.store, registry=self.registry, charts=charts)
-
-    def promote(self, fit: Fit) -> stage.PromoteReport:
-        return stage.promote(self.group, fit.id, store=self.store, registry=self.registry)
-
-    def all_steps(self, hours: int) -> Fit:
-        fit = self.prepare(hours)
-        for shard in range(fit.shards):
-            self.train(fit, shard)
-        self.register(fit)
-        self.promote(fit)
-        return self.saved(fit)
-
-    def saved(self, fit: Fit) -> Fit:
-        found = self.store.fit(fit.id)
-        assert found is not None
-        return found
-
-    def fitted(self, fit: Fit) -> dict[str, FittedVariable]:
-        return {f.variable.name: f for f in self.store.fitted(fit.id)}
-
-
-@pytest.fixture(scope="session")
-def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
-@pytest.fixture
-def make_workplace(
-    make_group: Callable[..., Group],
-    store: PostgresStore,
-    checks: GreatExpectationsChecks,
-    mlflow_database: str,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> Callable[..., Workplace]:
-    def make(**changes: Any) -> Workplace:
-        name = "g" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
-        group = make_group(name=name, **{"candidates": ["dense-16-mae", "seasonal-naive"]} | changes)
-        root = str(tmp_path / "artifacts")
-        return Workplace(group, store, checks, MlflowRegistry(mlflow_database, root), Artifacts(root))
-
-    return make
-
-
-def wavy(hours: int, *, level: float = 20, seed: int = 0) -> NDArray[np.float64]:
-    """Counts that follow what was written an hour ago, with noise: a network can learn it, a calendar cannot."""
-    rng = np.random.default_rng(seed)
-    wave = np.zeros(hours)
-    for hour in range(1, hours):
-        wave[hour] = 0.98 * wave[hour - 1] + 0.2 * rng.standard_normal()
-    return rng.poisson(level * np.exp(wave)).astype(float)
-
-
-def regular(hours: int, *, level: float = 40) -> NDArray[np.float64]:
-    """The same every day, hour by hour."""
-    hour = np.arange(hours) % DAY
-    return np.round(level * (1 + np.sin(hour / DAY * 2 * np.pi))) + hour % 3
+from tests.stages.workplace import DAY, FIRST_FIT, Workplace, regular, wavy
 
 
 def test_each_variable_gets_the_candidate_that_forecasts_it_best(make_workplace: Callable[..., Workplace]) -> None:

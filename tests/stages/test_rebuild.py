@@ -21,7 +21,7 @@ from anomaly.stages.predict import predict
 from tests.conftest import REPOSITORY
 from tests.stages.conftest import HOUR, START
 from tests.stages.test_alert import RecordedChannel
-from tests.stages.test_fit import FIRST_FIT, Workplace, make_workplace, mlflow_database, regular, wavy
+from tests.stages.workplace import FIRST_FIT, Workplace, regular, wavy
 
 
 def test_scaler_windows_distribution_thresholds_verdicts_and_chart_are_rebuilt_from_the_metadata(
