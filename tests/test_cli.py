@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,12 +81,13 @@ def databases(
 
 
 def test_help_answers_at_once() -> None:
-    """The best of three: the machine may be busy with other tests."""
+    """In processor time, the best of three: the machine may be busy with other tests."""
     taken = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "anomaly", "--help"], cwd=REPOSITORY, check=True, capture_output=True)
-        taken.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(taken) < HELP_SECONDS
 
 

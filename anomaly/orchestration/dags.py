@@ -54,8 +54,10 @@ def watch_dag(group: Group) -> DAG:
         max_active_runs=1,
         tags=_tags(group),
         params={
-            "start": _moment_param("Start", "First moment of the range to run, with an offset. Goes with `end`."),
-            "end": _moment_param("End", "End of the range, not part of it, with an offset. Goes with `start`."),
+            "start": _moment_param(
+                "Start", "Start of the range to run. Goes with *End*. Empty: the latest complete interval."
+            ),
+            "end": _moment_param("End", "End of the range, not part of it. Goes with *Start*."),
         },
         default_args={"owner": group.owner, "max_active_tis_per_dag": ONE_AT_A_TIME, **RETRIES},
     ) as dag:
@@ -100,7 +102,7 @@ def fit_dag(group: Group) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=[*_tags(group), "fit"],
-        params={"until": _moment_param("Until", "Where the history ends, with an offset. Empty: the latest counted.")},
+        params={"until": _moment_param("Until", "Where the history ends. Empty: the latest interval that is counted.")},
         default_args={"owner": group.owner, **RETRIES},
     ) as dag:
 
@@ -149,7 +151,7 @@ def _tags(group: Group) -> list[str]:
 
 
 def _moment_param(title: str, description: str) -> Param:
-    return Param(None, description, type=["null", "string"], format="date-time", title=title)
+    return Param(None, description_md=description, type=["null", "string"], format="date-time", title=title)
 
 
 def _range(group: Group, context: Context | dict[str, Any]) -> TimeRange:

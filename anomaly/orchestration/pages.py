@@ -76,6 +76,9 @@ airflow dags trigger anomaly.{group.name}.fit --conf '{{"until": "{_after_minimu
 Without it the history ends with the latest interval that `anomaly.{group.name}` has counted. Missed fits are not
 caught up: a fit looks back by itself.
 
+A new group has no counts yet: before its first fit, run `anomaly.{group.name}` by hand over the history, with
+`start` and `end`.
+
 {_policy(group)}
 """
 

@@ -47,7 +47,7 @@ def accepted(param: Any, value: Any) -> bool:
 
 def described_dag(dag: Any) -> dict[str, Any]:
     stored = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    tries = [None, "2013-02-03T00:00:00-05:00", "2013-02-03T05:00:00Z", "2013-02-03T00:00:00", "yesterday", 7]
+    tries = [None, "2013-02-03T00:00:00-05:00", "2013-02-03T05:00:00.000Z", "2013-02-03T00:00:00", "yesterday", 7]
     return {
         "tags": sorted(stored.tags),
         "doc": stored.doc_md,

@@ -85,7 +85,7 @@ def test_retries_follow_the_exceptions_and_back_off(found: Any) -> None:
 
 
 def test_params_take_nothing_or_a_moment_with_its_offset(watch: Any, fit: Any) -> None:
-    """Of: nothing, two moments with an offset, one without, a word, a number."""
+    """Of: nothing, a moment with its offset, one as the UI's picker writes it, one without, a word, a number."""
     accepts = [True, True, True, False, False, False]
     assert watch["params"] == {"start": accepts, "end": accepts}
     assert fit["params"] == {"until": accepts}
