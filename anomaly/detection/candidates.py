@@ -27,8 +27,8 @@ Float32 = NDArray[np.float32]
 class Training:
     """How to train: mean absolute error, Adam, early stopping per variable."""
 
-    epochs: int = 60
-    patience: int = 8
+    epochs: int = 50
+    patience: int = 6
     """Epochs without a better validation error after which a variable stops."""
     batch_size: int = 32
     """Windows per step, of every variable."""

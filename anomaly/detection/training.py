@@ -36,6 +36,11 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 _WINDOW_BYTES = 256 * 2**20
 _MOST_TOGETHER = 512
 """Networks per batch. More gain nothing: a step then costs arithmetic, no longer its fixed price."""
+_SHRINK = 4
+_WORTH_SHRINKING = 128
+"""A smaller network has to be traced, which takes as long as some epochs of a network of this size."""
+_FORWARD = 512
+"""Windows per variable in one forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,97 +163,171 @@ def _assembled(candidate: Candidate, window: tuple[int, int], weights: Weights) 
 
 
 class _Trainer:
-    """One batched network, traced once, for as many sets of variables as one likes."""
+    """Trains one set of variables after another, on networks that are traced once per size."""
 
     def __init__(self, candidate: Candidate, variables: int, window: tuple[int, int], training: Training) -> None:
-        import tensorflow as tf
-
         if candidate.network is None:
             raise ValueError("this candidate has no network, so there is nothing to train")
-        self._training = training
+        self._build = candidate.network
         self._variables = variables
-        self._network = candidate.network(variables, window)
-        self._weights = [w.value for w in self._network.trainable_weights]
-        self._others = [w.value for w in self._network.non_trainable_variables]
-        self._others_at_first = [w.numpy() for w in self._others]
-        self._best, self._mean, self._square = (
-            [tf.Variable(tf.zeros_like(w), trainable=False) for w in self._weights] for _ in range(3)
-        )
-        self._step = tf.Variable(0.0, trainable=False)
-        self._epoch = tf.function(self._run_epoch)
-        self._keep = tf.function(self._keep_improved)
-        self._forward = tf.function(self._network, reduce_retracing=True)
+        self._window = window
+        self._training = training
+        self._by_size: dict[int, _Network] = {}
+
+    def _network(self, size: int) -> _Network:
+        if size not in self._by_size:
+            self._by_size[size] = _Network(self._build(size, self._window), size, self._training)
+        return self._by_size[size]
 
     def train(
-        self,
-        series: Float32,
-        at: NDArray[np.int64],
-        lags: Lags,
-        split: Split,
-        seeds: Sequence[int],
-        order_seed: int,
+        self, series: Float32, at: NDArray[np.int64], lags: Lags, split: Split, seeds: Sequence[int], order_seed: int
     ) -> Trained:
-        """The last set may be smaller than the network: places without a variable learn nothing and are dropped."""
-        import tensorflow as tf
+        """At most as many variables as this was made for.
 
-        real, places = len(series), self._variables
+        Once three quarters have stopped, the others go on in a smaller network, from where they are.
+        """
         windows, targets = gather(series, at, lags), series[:, at]
         complete = np.isfinite(windows).all(axis=(2, 3))
         judged = complete & np.isfinite(targets)
-        windows, targets = np.nan_to_num(windows), np.nan_to_num(targets)
-        filled = [_padded(a, places) for a in (windows, targets, split.train & judged, split.validation & judged)]
-        windows, targets, learning, validating = filled
-        self._begin([*seeds, *[0] * (places - real)])
+        data = _Data(np.nan_to_num(windows), np.nan_to_num(targets), split.train & judged, split.validation & judged)
+        train_rows = np.flatnonzero(data.learns.any(axis=0))
 
-        stop_rows = np.flatnonzero(validating.any(axis=0))
-        train_rows = np.flatnonzero(learning.any(axis=0))
-        data = tuple(tf.constant(a) for a in (windows, targets, learning.astype(np.float32)))
-        held = tuple(tf.constant(a[:, stop_rows]) for a in (windows, targets, validating.astype(np.float32)))
-
-        best = np.full(places, np.inf)
-        waited, epochs = np.zeros(places, np.int64), np.zeros(places, np.int64)
-        active = learning.any(axis=1) & validating.any(axis=1)
+        network = self._network(self._variables)
+        state = network.begin(seeds)
+        kept = [weight.copy() for weight in state.weights]
+        best = np.full(len(series), np.inf)
+        waited, epochs = np.zeros(len(series), np.int64), np.zeros(len(series), np.int64)
+        active: NDArray[np.bool_] = np.logical_and(data.learns.any(axis=1), data.stops.any(axis=1))
+        rows = np.arange(len(series))
+        network.load(state, data, rows)
         for epoch in range(self._training.epochs):
             if not active.any():
                 break
-            order = np.random.default_rng([order_seed, epoch]).permutation(train_rows).astype(np.int32)
-            error = self._epoch(*data, tf.constant(order), *held).numpy()
-            improved = active & (error < best)
-            if improved.any():
-                self._keep(tf.constant(improved))
-            best = np.where(improved, error, best)
-            waited = np.where(improved, 0, waited + 1)
+            if active.sum() <= network.size // _SHRINK and network.size >= _WORTH_SHRINKING:
+                network.store(state, rows)
+                network, rows = self._network(network.size // _SHRINK), np.flatnonzero(active)
+                network.load(state, data, rows)
+            order = np.random.default_rng([order_seed, epoch]).permutation(train_rows)
+            error, weights = network.epoch(order)
+            improved = active[rows] & (error[: len(rows)] < best[rows])
+            better = rows[improved]
+            for whole, part in zip(kept, weights, strict=True):
+                whole[better] = part[: len(rows)][improved]
+            best[better] = error[: len(rows)][improved]
+            waited += 1
+            waited[better] = 0
             epochs += active
             active &= waited < self._training.patience
 
-        for weight, kept in zip(self._weights, self._best, strict=True):
-            weight.assign(kept)
-        predictions = self._predict(windows)
+        predictions = self._network(self._variables).predict(kept, data.windows)
         return Trained(
-            weights=tuple(w.numpy()[:real] for w in self._weights),
-            predictions=np.where(complete, predictions[:real], np.nan).astype(np.float32),
-            validation_mae=best[:real],
-            epochs=epochs[:real],
+            weights=tuple(kept),
+            predictions=np.where(complete, predictions, np.nan).astype(np.float32),
+            validation_mae=best,
+            epochs=epochs,
         )
 
-    def _begin(self, seeds: Sequence[int]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What a set of variables learns from: (V, N, …)."""
+
+    windows: Float32
+    targets: Float32
+    learns: NDArray[np.bool_]
+    stops: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a training is: arrays (V, …) per weight, Adam's two moments likewise, its step, the dropout's state."""
+
+    weights: list[Float32]
+    means: list[Float32]
+    squares: list[Float32]
+    step: float
+    others: list[NDArray[Any]]
+
+
+class _Network:
+    """A batched network of one size with its optimiser. Places without a variable learn nothing."""
+
+    def __init__(self, model: Any, size: int, training: Training) -> None:
         import tensorflow as tf
 
+        self.size = size
+        self._training = training
+        self._model = model
+        self._weights = [w.value for w in model.trainable_weights]
+        self._others = [w.value for w in model.non_trainable_variables]
+        self._others_at_first = [w.numpy() for w in self._others]
+        self._means, self._squares = (
+            [tf.Variable(tf.zeros_like(w), trainable=False) for w in self._weights] for _ in range(2)
+        )
+        self._step = tf.Variable(0.0, trainable=False)
+        self._run = tf.function(self._run_epoch)
+        self._forward = tf.function(model, reduce_retracing=True)
+
+    def begin(self, seeds: Sequence[int]) -> _State:
         from anomaly.detection.networks.layers import begin
 
-        for weight, best, fresh in zip(self._weights, self._best, begin(self._network, seeds), strict=True):
-            weight.assign(fresh)
-            best.assign(fresh)
-        for slot in (*self._mean, *self._square):
-            slot.assign(tf.zeros_like(slot))
-        for other, value in zip(self._others, self._others_at_first, strict=True):
-            other.assign(value)
-        self._step.assign(0.0)
+        weights = begin(self._model, seeds)
+        means, squares = ([np.zeros_like(w) for w in weights] for _ in range(2))
+        return _State(weights, means, squares, step=0.0, others=self._others_at_first)
+
+    def load(self, state: _State, data: _Data, rows: NDArray[np.int64]) -> None:
+        """Takes up the training of these rows of the data, and of no others."""
+        import tensorflow as tf
+
+        for variables, arrays in (
+            (self._weights, state.weights),
+            (self._means, state.means),
+            (self._squares, state.squares),
+        ):
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(_padded(array[rows], self.size))
+        for variable, value in zip(self._others, state.others, strict=True):
+            variable.assign(value)
+        self._step.assign(state.step)
+        held = np.flatnonzero(data.stops[rows].any(axis=0))
+        chosen = [array[rows] for array in (data.windows, data.targets, data.learns.astype(np.float32))]
+        stop = [array[rows][:, held] for array in (data.windows, data.targets, data.stops.astype(np.float32))]
+        self._data = [tf.constant(_padded(array, self.size)) for array in (*chosen, *stop)]
+
+    def store(self, state: _State, rows: NDArray[np.int64]) -> None:
+        """Writes back where the training of these rows is."""
+        for variables, arrays in (
+            (self._weights, state.weights),
+            (self._means, state.means),
+            (self._squares, state.squares),
+        ):
+            for variable, array in zip(variables, arrays, strict=True):
+                array[rows] = variable.numpy()[: len(rows)]
+        state.others = [variable.numpy() for variable in self._others]
+        state.step = float(self._step.numpy())
+
+    def epoch(self, order: NDArray[np.int64]) -> tuple[NDArray[np.float64], list[Float32]]:
+        """One pass in this order; returns each place's validation MAE and its weights after it."""
+        import tensorflow as tf
+
+        error = self._run(tf.constant(order.astype(np.int32)), *self._data).numpy().astype(np.float64)
+        return error, [w.numpy() for w in self._weights]
+
+    def predict(self, weights: Sequence[Float32], windows: Float32) -> Float32:
+        """(V, N) with these weights."""
+        import tensorflow as tf
+
+        for variable, array in zip(self._weights, weights, strict=True):
+            variable.assign(_padded(array, self.size))
+        parts = [
+            self._forward(tf.constant(_padded(windows[:, at : at + _FORWARD], self.size))).numpy()
+            for at in range(0, windows.shape[1], _FORWARD)
+        ]
+        return np.concatenate(parts, axis=1)[: len(windows)]
 
     def _run_epoch(
-        self, windows: Any, targets: Any, weights: Any, order: Any, stop_windows: Any, stop_targets: Any, stop: Any
+        self, order: Any, windows: Any, targets: Any, learns: Any, stop_windows: Any, stop_targets: Any, stops: Any
     ) -> Any:
-        """One pass over the windows in this order; returns each variable's validation MAE, (V,)."""
         import tensorflow as tf
 
         size = self._training.batch_size
@@ -256,21 +335,21 @@ class _Trainer:
         for first in tf.range(0, seen, size):
             batch = order[first : tf.minimum(first + size, seen)]
             self._learn(
-                tf.gather(windows, batch, axis=1), tf.gather(targets, batch, axis=1), tf.gather(weights, batch, axis=1)
+                tf.gather(windows, batch, axis=1), tf.gather(targets, batch, axis=1), tf.gather(learns, batch, axis=1)
             )
-        error = tf.abs(self._network(stop_windows, training=False) - stop_targets) * stop
-        return tf.math.divide_no_nan(tf.reduce_sum(error, axis=1), tf.reduce_sum(stop, axis=1))
+        error = tf.abs(self._model(stop_windows, training=False) - stop_targets) * stops
+        return tf.math.divide_no_nan(tf.reduce_sum(error, axis=1), tf.reduce_sum(stops, axis=1))
 
-    def _learn(self, windows: Any, targets: Any, weights: Any) -> None:
+    def _learn(self, windows: Any, targets: Any, learns: Any) -> None:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            error = tf.abs(self._network(windows, training=True) - targets) * weights
+            error = tf.abs(self._model(windows, training=True) - targets) * learns
             loss = tf.reduce_sum(tf.reduce_mean(error, axis=1))
         gradients = tape.gradient(loss, self._weights)
         self._step.assign_add(1.0)
         power_1, power_2 = tf.pow(_BETA_1, self._step), tf.pow(_BETA_2, self._step)
-        for weight, mean, square, gradient in zip(self._weights, self._mean, self._square, gradients, strict=True):
+        for weight, mean, square, gradient in zip(self._weights, self._means, self._squares, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=mean.handle,
@@ -283,17 +362,6 @@ class _Trainer:
                 epsilon=_EPSILON,
                 grad=gradient,
             )
-
-    def _keep_improved(self, improved: Any) -> None:
-        import tensorflow as tf
-
-        for best, weight in zip(self._best, self._weights, strict=True):
-            chosen = tf.reshape(improved, [-1, *[1] * (len(weight.shape) - 1)])
-            best.assign(tf.where(chosen, weight, best))
-
-    def _predict(self, windows: Float32, size: int = 1024) -> Float32:
-        parts = [self._forward(windows[:, at : at + size]).numpy() for at in range(0, windows.shape[1], size)]
-        return np.concatenate(parts, axis=1)
 
 
 def _padded(array: NDArray[Any], rows: int) -> NDArray[Any]:

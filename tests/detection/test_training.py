@@ -96,7 +96,29 @@ def test_more_variables_than_fit_into_one_batch_give_the_same(monkeypatch: pytes
     parts = trained("dense-16-mae", series, seeds)
 
     assert parts.predictions == pytest.approx(whole.predictions, abs=1e-4)
+    assert np.array_equal(parts.epochs, whole.epochs)
     assert all(a.shape == b.shape for a, b in zip(parts.weights, whole.weights, strict=True))
+
+
+def test_variables_that_go_on_in_a_smaller_network_end_where_they_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = noisy_days(5)
+    series[1:] = np.random.default_rng(0).random((4, HOURS))  # nothing to learn: they stop early
+    seeds, how = [1, 2, 3, 4, 5], Training(epochs=25, patience=3, learning_rate=1e-3)
+    whole = trained("dense-16-mae", series, seeds, how=how)
+    sizes = []
+    monkeypatch.setattr(training, "_WORTH_SHRINKING", 4)
+    build = training._Network.__init__
+
+    def recorded(self: training._Network, model: object, size: int, how: Training) -> None:
+        sizes.append(size)
+        build(self, model, size, how)
+
+    monkeypatch.setattr(training._Network, "__init__", recorded)
+    shrunk = trained("dense-16-mae", series, seeds, how=how)
+
+    assert sizes == [5, 1]
+    assert np.array_equal(shrunk.epochs, whole.epochs)
+    assert shrunk.predictions == pytest.approx(whole.predictions, abs=1e-4)
 
 
 def test_a_variable_that_stopped_does_not_change_any_more() -> None:
