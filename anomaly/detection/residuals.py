@@ -177,5 +177,8 @@ def tail_probability(name: str, parameters: Sequence[ArrayLike], residuals: Arra
     family = getattr(stats, name)
     with np.errstate(all="ignore"):
         below, above = family.cdf(r, *parameters), family.sf(r, *parameters)
-    probability = np.clip(2 * np.minimum(below, above), SMALLEST_PROBABILITY, 1.0)
-    return np.where(np.isfinite(r), probability, np.nan)
+    # Far out, scipy's non-central t gives NaN for one side or for both: then the other side tells, or none is left.
+    lost = np.isnan(below) & np.isnan(above)
+    below, above = np.where(np.isnan(below), 1 - above, below), np.where(np.isnan(above), 1 - below, above)
+    tail = np.where(lost, 0.0, np.minimum(below, above))
+    return np.where(np.isfinite(r), np.clip(2 * tail, SMALLEST_PROBABILITY, 1.0), np.nan)

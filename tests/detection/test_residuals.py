@@ -94,3 +94,18 @@ def test_tail_probabilities_are_two_sided_bounded_and_keep_nan() -> None:
     assert found[2] == pytest.approx(found[1])
     assert 0 < found[3] <= 1e-12
     assert np.isnan(found[4])
+
+
+def test_tail_probabilities_stay_numbers_where_scipy_loses_them() -> None:
+    shapes = (60.0, 3.0, 0.0, 1.0)
+    residuals = -np.array([5.0, 8.75, 9.25, 11.0, 15.0, 400.0])
+    with np.errstate(all="ignore"):
+        assert np.isnan(stats.nct.cdf(residuals, *shapes)).any()
+    assert (tail_probability("nct", shapes, residuals) == 1e-12).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(2.5, 500), st.floats(-6, 6), st.floats(-60, 60))
+def test_tail_probabilities_of_the_non_central_t_are_probabilities(df: float, nc: float, residual: float) -> None:
+    (found,) = tail_probability("nct", (df, nc, 0.0, 1.0), np.array([residual]))
+    assert 0 < found <= 1
