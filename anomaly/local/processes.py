@@ -25,6 +25,10 @@ from anomaly.exceptions import AnomalyError
 
 CHILD = [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py"))]
 _POLL_SECONDS = 0.1
+SERVER_GRACE_SECONDS = 4.0
+"""Then it is killed. Servers keep nothing that is not in the database, and stages can be run again."""
+FOUNDATION_GRACE_SECONDS = 60.0
+"""A database writes everything to disk before it ends."""
 
 
 class ChildFailedError(AnomalyError):
@@ -57,7 +61,12 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        # An impatient second Ctrl-C must not leave half of them behind: it waits until all have ended.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            self.stop()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(
         self,
@@ -136,10 +145,10 @@ class Processes:
             if (code := child.popen.poll()) is not None:
                 raise ChildFailedError(f"{child.name} ended with exit status {code}; {_told(child)}")
 
-    def stop(self, *, grace_seconds: float = 10.0) -> None:
+    def stop(self) -> None:
         """Ends all, with everything that they started. Safe to call twice."""
         sessions = {child.popen.pid for child in self._children}
-        for several in _layers(self._children):
+        for several, grace_seconds in _layers(self._children):
             deadline = time.monotonic() + grace_seconds
             for child in several:
                 if child.popen.poll() is None:
@@ -151,9 +160,9 @@ class Processes:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for child in self._children:
-                child.popen.poll()  # collects it, so that it does not stay as a zombie
             time.sleep(_POLL_SECONDS)
+        for child in self._children:
+            child.popen.wait()  # so that none stays as a zombie
         self._children.clear()
 
 
@@ -178,9 +187,12 @@ def _told(child: Child) -> str:
     return f"the end of {child.log}:\n{child.tail()}"
 
 
-def _layers(children: Sequence[Child]) -> list[list[Child]]:
-    """In which order to stop: all at once, but what the others stand on (``foundation``) last."""
-    return [[c for c in reversed(children) if not c.foundation], [c for c in children if c.foundation]]
+def _layers(children: Sequence[Child]) -> list[tuple[list[Child], float]]:
+    """In which order to stop, and how long each part may take: all at once, but what they stand on last."""
+    return [
+        ([child for child in children if not child.foundation], SERVER_GRACE_SECONDS),
+        ([child for child in children if child.foundation], FOUNDATION_GRACE_SECONDS),
+    ]
 
 
 def _members(sessions: set[int]) -> list[int]:

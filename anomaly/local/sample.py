@@ -170,11 +170,15 @@ def arrivals(
 
 
 def _nearest(wall: pd.Series[pd.Timestamp], zone: str, expected: pd.Series[pd.Timestamp]) -> pd.Series[pd.Timestamp]:
-    """The moment of a wall clock; of the two when summer time ends, the one nearer to the expected moment."""
+    """The moment of a wall clock; of the two when summer time ends, the one nearer to the expected moment.
+
+    A clock in the hour that the beginning of summer time skips was not put forward yet.
+    """
+    import pandas as pd
+
+    hour = pd.Timedelta(hours=1)
     summer, winter = (
-        wall.dt.tz_localize(zone, ambiguous=np.full(len(wall), is_summer), nonexistent="shift_forward").dt.tz_convert(
-            "UTC"
-        )
+        wall.dt.tz_localize(zone, ambiguous=np.full(len(wall), is_summer), nonexistent=hour).dt.tz_convert("UTC")
         for is_summer in (True, False)
     )
     return summer.where((summer - expected).abs() <= (winter - expected).abs(), winter)

@@ -3,6 +3,8 @@
 `LocalExecutor` forks its workers from the scheduler, and each worker forks a process per task. What is imported
 here is therefore shared by all of them; otherwise every task would spend seconds on the same imports. Only
 libraries that start no threads at import are on the list (TensorFlow does, and only the fit needs it).
+
+The stages are on it too, so `make up` has to be started again to see changes to the code.
 """
 
 from __future__ import annotations
@@ -19,6 +21,17 @@ SHARED = (
     "scipy.stats",
     "slack_sdk",
     "airflow.sdk.execution_time.task_runner",
+    "anomaly.adapters.charts",
+    "anomaly.adapters.checks",
+    "anomaly.adapters.mlflow_registry",
+    "anomaly.adapters.postgres.store",
+    "anomaly.adapters.serving",
+    "anomaly.adapters.slack",
+    "anomaly.orchestration.dags",
+    "anomaly.stages.alert",
+    "anomaly.stages.fit",
+    "anomaly.stages.predict",
+    "anomaly.stages.update",
 )
 
 

@@ -1,0 +1,39 @@
+"""Folders and servers of the embedded stack, for tests: always in a folder and on ports of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anomaly.local.addresses import Addresses
+from anomaly.local.places import Places
+from anomaly.local.postgres import Server, start_postgres
+from anomaly.local.processes import Processes
+
+FREE_PORTS = {f"ANOMALY_PORT_{part}": "0" for part in ("AIRFLOW", "MLFLOW", "SLACK", "POSTGRES")}
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Children that end with the test; their logs are in the test's folder."""
+    with Processes(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def embedded_postgres() -> Iterator[Server]:
+    """The embedded PostgreSQL, in a place where it is hard to run: deep, and closed to other users."""
+    closed = Path(tempfile.mkdtemp(prefix="anomaly-closed-"))  # mode 700, as /root is
+    places = Places(closed / ("far-away-" * 15) / "var")
+    places.make()
+    try:
+        with Processes(places.logs) as children:
+            port = Addresses.from_environment(FREE_PORTS).postgres
+            yield start_postgres(children, places, port, os.environ)
+    finally:
+        shutil.rmtree(closed)

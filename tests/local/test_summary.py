@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.groups import Group, TimeRange
+from anomaly.local.summary import summarise
+from anomaly.ports import Incident, IncidentVariable
+
+MakeGroup = Callable[..., Group]
+START = datetime(2026, 2, 8, 19, tzinfo=UTC)
+
+
+def _incident(group: Group, names: list[str], *, hours: float) -> Incident:
+    end = START + timedelta(hours=6)
+    parts = tuple(IncidentVariable(name, "drop", START, end, 6, 3.0, 60.0, 1e-9) for name in names)
+    return Incident(
+        group=group.name,
+        kind="drop",
+        start=START,
+        end=end,
+        resolved=True,
+        tail_probability=1e-9,
+        return_period_hours=hours,
+        variables=parts,
+        chart="file:///charts/1.png",
+    )
+
+
+@pytest.fixture
+def group(make_group: MakeGroup) -> Group:
+    return make_group(timezone="America/New_York")
+
+
+@pytest.fixture
+def store(metadata_database: dict[str, str]) -> PostgresStore:
+    return PostgresStore(metadata_database)
+
+
+def test_the_file_has_every_incident_with_offsets_and_all_variables(
+    group: Group, store: PostgresStore, tmp_path: Path
+) -> None:
+    names = [f"v{n}" for n in range(6)]
+    store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
+    summarise([group], store).write(tmp_path / "summary.json")
+
+    (found,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["incidents"]
+    assert found == {
+        "group": "orders",
+        "kind": "drop",
+        "start": "2026-02-08T14:00:00-05:00",
+        "end": "2026-02-08T20:00:00-05:00",
+        "variables": names,
+        "return_period_hours": 41_000.0,
+        "slack_ts": None,
+        "chart": "file:///charts/1.png",
+    }
+
+
+def test_a_return_period_beyond_all_numbers_is_valid_json(group: Group, store: PostgresStore, tmp_path: Path) -> None:
+    store.save_incidents(group, [_incident(group, ["v"], hours=float("inf"))])
+    summarise([group], store).write(tmp_path / "summary.json")
+    written = (tmp_path / "summary.json").read_text(encoding="utf-8")
+    assert json.loads(written, parse_constant=pytest.fail)["incidents"][0]["return_period_hours"] is None
+
+
+def test_seconds_are_added_up_per_stage_and_a_group_without_anything_is_all_zeros(
+    group: Group, make_group: MakeGroup, store: PostgresStore
+) -> None:
+    within = TimeRange(START, START + timedelta(hours=1), group.interval)
+    for stage, seconds in (("update", 1.5), ("predict", 0.25), ("update", 2.0)):
+        store.record_run(group, stage, within, seconds=seconds, report={}, at=START)
+    other = make_group(name="empty")
+    totals = summarise([group, other], store).as_dict()["groups"]
+    assert totals["orders"]["seconds_per_stage"] == {"update": 3.5, "predict": 0.25}
+    assert totals["empty"] == {
+        "variables": 0,
+        "intervals": 0,
+        "events_counted": 0,
+        "rows_quarantined": 0,
+        "model_version": None,
+        "seconds_per_stage": {},
+    }
+
+
+def test_the_table_names_the_worst_variables_and_counts_the_rest(group: Group, store: PostgresStore) -> None:
+    names = ["[bold]odd name[/]", "v1", "v2", "v3", "v4", "v5"]
+    store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
+    screen = Console(file=io.StringIO(), width=160)
+    summarise([group], store).show(screen)
+    written = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "[bold]odd name[/], v1, v2, v3 and 2 more" in written
+    assert "8 Feb 2026 14:00" in written
+    assert "once in 4.7 years" in written
