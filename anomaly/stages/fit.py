@@ -16,7 +16,7 @@ import logging
 import math
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -25,14 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import cleaning, transforms
-from anomaly.detection.backtests import backtest
-from anomaly.detection.candidates import CANDIDATES, CONSTANT
-from anomaly.detection.choosing import CHAMPION, Choice, choose
-from anomaly.detection.contest import Contest, Entry, enter, errors, open_contest, warm_up
-from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative
-from anomaly.detection.scaling import Scaler
-from anomaly.detection.statuses import Judgement, classify
-from anomaly.detection.thresholds import per_test_probability, thresholds
+from anomaly.detection.candidates import CANDIDATES
+from anomaly.detection.choosing import CHAMPION, choose
+from anomaly.detection.contest import Entry, enter, open_contest, warm_up
+from anomaly.detection.statuses import classify
+from anomaly.detection.thresholds import per_test_probability
 from anomaly.exceptions import IncompleteFitError, NotEnoughHistoryError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
@@ -41,7 +38,6 @@ from anomaly.ports import (
     Fit,
     FitCharts,
     FittedVariable,
-    Forecaster,
     ForecasterLoader,
     HistorySummary,
     ModelRegistry,
@@ -49,6 +45,9 @@ from anomaly.ports import (
     Store,
     Variable,
 )
+from anomaly.stages.champions import champion_on
+from anomaly.stages.placing import Outcome, placed, store_networks
+from anomaly.stages.records import CHOSEN, contestant_record, fallback_record, variable_seed
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +55,7 @@ VARIABLES_PER_SHARD = 2500
 """So many train at once in about 2 GB."""
 PROMOTION_MARGIN = 0.02
 """A challenger whose median test error is worse than the champion's by more than this share is rejected."""
-MOST_RESIDUALS = 2000
-"""Residuals kept per variable, the latest: enough for a distribution, a chart and a review."""
-
 _NAMESPACE = uuid.UUID("5f0f3a3e-8a0a-5d0b-9f6e-3c1f5f3f2b11")
-_CHOSEN = "chosen"
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -227,7 +222,7 @@ def train(
 
     able = np.array([row for row, j in enumerate(judgements) if j.status == "fitted"], dtype=np.int64)
     fitted = [
-        _fallback(group, variables[row], judgements[row], counts[row], probability)
+        fallback_record(group, variables[row], judgements[row], counts[row], probability)
         for row in range(len(variables))
         if row not in able
     ]
@@ -242,30 +237,25 @@ def train(
             zone=group.zone,
             warm=warm,
         )
-        champion = _champion(group, fit, contestants, contest, store, artifacts, forecaster)
+        champion = champion_on(
+            group, fit, contestants, contest, store=store, artifacts=artifacts, forecaster=forecaster
+        )
         seeds = [variable_seed(group.seed, v.name) for v in contestants]
         entries: dict[str, Entry] = {}
         for name, declared in candidates.items():
             entries[name] = enter(declared, contest, seeds=seeds, order_seed=group.seed)
             log.info("%s: %s has a median test MAE of %.3f", group.name, name, np.nanmedian(entries[name].mae))
         choices = choose({name: e.mae for name, e in entries.items()} | {CHAMPION: champion.contending_mae})
-        placed = _placed(entries, champion, choices, shard)
-        files = _store_networks(fit, placed, entries, champion, registry, artifacts, group)
+        outcome = Outcome(contest, entries, champion, choices, placed(entries, champion, choices, shard))
+        files = store_networks(group, fit, outcome, registry=registry, artifacts=artifacts)
         fitted += [
-            _fitted(
-                group, judgements[row], contest, entries, champion, choices, placed, at, contestants[at], probability
-            )
+            contestant_record(group, contestants[at], judgements[row], outcome, at, probability)
             for at, row in enumerate(able)
         ]
     store.save_fitted(fit.id, fitted, files)
     report = _train_report(fit, shard, fitted, store)
     log.info("%s: %s", group.name, report)
     return report
-
-
-def variable_seed(seed: int, name: str) -> int:
-    """Seed of a variable's first weights; follows from the group's seed and the name alone, in [0, 2^31)."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
 
 
 def _shard(variables: Sequence[Variable], fit: Fit, shard: int) -> tuple[Variable, ...]:
@@ -291,272 +281,6 @@ def _counts_with_stand_ins(
             anomalous[cell], predicted[cell] = True, anomaly.predicted
     replaced = cleaning.stand_in(anomalous, history.step) & np.isfinite(predicted)
     return np.where(replaced, predicted, counts), np.isfinite(counts) & ~replaced
-
-
-@dataclass(frozen=True, slots=True)
-class _Champion:
-    """How the champion does in the contest, for V contestants."""
-
-    fitted: tuple[FittedVariable | None, ...]
-    """None for variables it does not know."""
-    files: Mapping[str, NetworkFile]
-    predictions: Floats
-    """(V, N), in the transform, of the held-out windows; NaN elsewhere."""
-    mae: Floats
-    """(V,), NaN where it predicts nothing."""
-    contends: NDArray[np.bool_]
-    """(V,) where it has a network of a candidate that the group still names. Forecasts without weights are
-    the same in every fit, so the new one stands for both."""
-
-    @property
-    def contending_mae(self) -> Floats:
-        return np.where(self.contends, self.mae, np.nan)
-
-
-def _champion(
-    group: Group,
-    fit: Fit,
-    contestants: Sequence[Variable],
-    contest: Contest,
-    store: Store,
-    artifacts: ArtifactReader,
-    forecaster: ForecasterLoader,
-) -> _Champion:
-    """The fit that served the last interval of the history, on this history."""
-    predictions = np.full(contest.targets.shape, np.nan)
-    serving = [f for f in store.champions(group, _last_interval(fit)) if f.id != fit.id]
-    if not serving:
-        nobody = np.zeros(len(contestants), dtype=bool)
-        return _Champion((None,) * len(contestants), {}, predictions, np.full(len(contestants), np.nan), nobody)
-    by_id = {f.variable.id: f for f in store.fitted(serving[-1].id)}
-    known = tuple(by_id.get(v.id) for v in contestants)
-    files = {file.slot: file for file in store.network_files(serving[-1].id)}
-
-    held_out = np.flatnonzero(contest.split.held_out.any(axis=0))
-    judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
-    for (slot, name), rows in _grouped(judged, lambda row: _network_of(known[row])).items():
-        members = [f for f in (known[row] for row in rows) if f is not None]
-        scaler = _scaler_of(members)
-        forecast, size = _forecast(name, files.get(slot), artifacts, forecaster)
-        scaled = backtest(
-            forecast,
-            scaler.scale(contest.z[rows]),
-            contest.at[held_out],
-            contest.lags(CANDIDATES[name].window(contest.step), held_out),
-            positions=np.array([m.position for m in members]) if slot else None,
-            network_variables=size,
-        )
-        predictions[np.ix_(np.array(rows), held_out)] = scaler.unscale(scaled)
-    contends = np.array([f is not None and bool(f.slot) and f.candidate in group.candidates for f in known])
-    return _Champion(known, files, predictions, errors(contest, predictions), contends)
-
-
-def _last_interval(fit: Fit) -> TimeRange:
-    return TimeRange(fit.history.end - fit.history.step, fit.history.end, fit.history.step)
-
-
-def _network_of(fitted: FittedVariable | None) -> tuple[str, str]:
-    return (fitted.slot, fitted.candidate) if fitted else ("", "")
-
-
-def _scaler_of(fitted: Sequence[FittedVariable]) -> Scaler:
-    return Scaler(np.array([f.scaler_minimum for f in fitted]), np.array([f.scaler_maximum for f in fitted]))
-
-
-def _forecast(
-    name: str, file: NetworkFile | None, artifacts: ArtifactReader, forecaster: ForecasterLoader
-) -> tuple[Callable[[Float32], Float32], int | None]:
-    """What predicts under this name, and how many variables it takes; None for any number."""
-    if file is not None:
-        network: Forecaster = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
-        return network.predict, file.variables
-    declared = CANDIDATES[name].forecast
-    if declared is None:
-        raise IncompleteFitError(f"the champion's candidate {name!r} needs a network file, but its fit has none")
-    return declared, None
-
-
-def _grouped(rows: Sequence[int], key: Callable[[int], Any]) -> dict[Any, list[int]]:
-    groups: dict[Any, list[int]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a contestant's forecast comes from: whose, which candidate, which network of which file."""
-
-    kept: bool
-    """The champion's network, not a new one."""
-    candidate: str
-    slot: str
-    position: int
-
-
-def _placed(
-    entries: Mapping[str, Entry], champion: _Champion, choices: Sequence[Choice], shard: int
-) -> tuple[_Place | None, ...]:
-    """Each winner's place in the files; None where nobody won. Files hold new networks and kept ones alike."""
-    filled: Counter[str] = Counter()
-    places: list[_Place | None] = []
-    for row, choice in enumerate(choices):
-        kept = champion.fitted[row] if choice.name == CHAMPION else None
-        name = kept.candidate if kept else choice.name
-        if not name:
-            places.append(None)
-        elif kept is None and entries[name].weights is None:
-            places.append(_Place(kept=False, candidate=name, slot="", position=0))
-        else:
-            slot = f"{shard}/{name}"
-            places.append(_Place(kept=kept is not None, candidate=name, slot=slot, position=filled[slot]))
-            filled[slot] += 1
-    return tuple(places)
-
-
-def _store_networks(
-    fit: Fit,
-    placed: Sequence[_Place | None],
-    entries: Mapping[str, Entry],
-    champion: _Champion,
-    registry: ModelRegistry,
-    artifacts: ArtifactReader,
-    group: Group,
-) -> list[NetworkFile]:
-    """One file per candidate with the networks of the variables it won, in both forms."""
-    in_files = [row for row, place in enumerate(placed) if place and place.slot]
-    if not in_files:
-        return []
-    from anomaly.detection import training
-
-    stored: dict[str, Weights] = {}
-
-    def network(row: int, place: _Place) -> Weights:
-        before = champion.fitted[row]
-        if not place.kept or before is None:
-            return training.take(entries[place.candidate].weights or (), np.array([row]))
-        if before.slot not in stored:
-            file = champion.files[before.slot]
-            stored[before.slot] = training.read_training_form(
-                artifacts.read(file.training_uri, sha256=file.training_sha256)
-            )
-        return training.take(stored[before.slot], np.array([before.position]))
-
-    files = []
-    for (slot, name), rows in _grouped(in_files, lambda row: _slot_of(placed[row])).items():
-        weights = training.stack([network(row, place) for row in rows if (place := placed[row])])
-        window = CANDIDATES[name].window(group.interval).shape
-        forms = {
-            "training.keras": training.training_form(CANDIDATES[name], window, weights),
-            "serving.onnx": training.serving_form(CANDIDATES[name], window, weights),
-        }
-        uris = registry.log_network(fit, slot, forms)
-        digests = {form: hashlib.sha256(content).hexdigest() for form, content in forms.items()}
-        files.append(
-            NetworkFile(
-                slot=slot,
-                candidate=name,
-                variables=len(rows),
-                training_uri=uris["training.keras"],
-                training_sha256=digests["training.keras"],
-                serving_uri=uris["serving.onnx"],
-                serving_sha256=digests["serving.onnx"],
-            )
-        )
-    return files
-
-
-def _slot_of(place: _Place | None) -> tuple[str, str]:
-    return (place.slot, place.candidate) if place else ("", "")
-
-
-def _fitted(
-    group: Group,
-    judgement: Judgement,
-    contest: Contest,
-    entries: Mapping[str, Entry],
-    champion: _Champion,
-    choices: Sequence[Choice],
-    placed: Sequence[_Place | None],
-    row: int,
-    variable: Variable,
-    probability: float,
-) -> FittedVariable:
-    """Distribution and thresholds of a contestant, from the residuals of what its network was not trained on."""
-    choice, place, before = choices[row], placed[row], champion.fitted[row]
-    if place is None:
-        return _fallback(group, variable, Judgement("new", choice.reason), np.empty(0), probability)
-    predictions = champion.predictions[row] if place.kept else entries[place.candidate].predictions[row]
-    targets = contest.targets[row]
-    telling = informative(*(transforms.inverse(z, group.transform) for z in (targets, predictions)))
-    residuals = (targets - predictions)[contest.split.held_out[row] & telling]
-    residuals = _kept(residuals)
-    distribution = fit_distribution(residuals, group.distribution)
-    lower, upper = thresholds(distribution, probability, group.threshold.direction)
-    errors_by_name = {name: float(entry.mae[row]) for name, entry in entries.items()}
-    errors_by_name |= {CHAMPION: float(champion.mae[row]), _CHOSEN: choice.mae}
-    kept = before if place.kept else None
-    return FittedVariable(
-        variable=variable,
-        status="fitted",
-        status_reason=judgement.reason,
-        candidate=place.candidate,
-        slot=place.slot,
-        position=place.position,
-        seed=kept.seed if kept else variable_seed(group.seed, variable.name),
-        scaler_minimum=kept.scaler_minimum if kept else float(contest.scaler.minimum[row]),
-        scaler_maximum=kept.scaler_maximum if kept else float(contest.scaler.maximum[row]),
-        mae={name: error for name, error in errors_by_name.items() if math.isfinite(error)},
-        choice=choice.reason,
-        distribution=distribution.name,
-        parameters=distribution.parameters,
-        distribution_reason=distribution.reason,
-        tail_probability=probability,
-        lower=lower,
-        upper=upper,
-        residuals=residuals,
-    )
-
-
-def _kept(residuals: Floats) -> Float32:
-    """The latest finite ones, as they are stored: distributions are fitted to these, so that they can be again."""
-    return residuals[np.isfinite(residuals)][-MOST_RESIDUALS:].astype(np.float32)
-
-
-def _fallback(
-    group: Group, variable: Variable, judgement: Judgement, counts: Floats, probability: float
-) -> FittedVariable:
-    """What a variable gets that is not fitted: see `anomaly.detection.statuses`."""
-    constant, residuals = 0.0, np.empty(0, np.float32)
-    distribution = FittedDistribution("", (), "not judged, so there is none")
-    lower, upper = -math.inf, math.inf
-    if judgement.status != "new":
-        constant = float(transforms.forward(judgement.constant, group.transform))
-        residuals = _kept(transforms.forward(counts, group.transform) - constant)
-        distribution = fit_distribution(residuals, group.distribution)
-        lower, upper = thresholds(distribution, probability, group.threshold.direction)
-    if judgement.status == "dead":
-        lower = -math.inf
-    return FittedVariable(
-        variable=variable,
-        status=judgement.status,
-        status_reason=judgement.reason,
-        candidate="" if judgement.status == "new" else CONSTANT,
-        slot="",
-        position=0,
-        seed=variable_seed(group.seed, variable.name),
-        scaler_minimum=constant,
-        scaler_maximum=constant,
-        mae={},
-        choice=f"{judgement.status}: {judgement.reason}",
-        distribution=distribution.name,
-        parameters=distribution.parameters,
-        distribution_reason=distribution.reason,
-        tail_probability=probability,
-        lower=lower,
-        upper=upper,
-        residuals=residuals,
-    )
 
 
 def _train_report(fit: Fit, shard: int, fitted: Sequence[FittedVariable], store: Store) -> TrainReport:
@@ -647,7 +371,7 @@ def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry
         files,
         description=(
             f"{group.description or group.name}: {len(fitted)} variables, learned from {fit.history}. "
-            f"Median test MAE {report.median_mae.get(_CHOSEN, math.nan):.3f} in the {group.transform} transform."
+            f"Median test MAE {report.median_mae.get(CHOSEN, math.nan):.3f} in the {group.transform} transform."
         ),
         tags={"group": group.name, "owner": group.owner, "fit_id": fit.id, "history_end": fit.history.end.isoformat()},
     )
@@ -692,7 +416,7 @@ def _params(group: Group, fit: Fit) -> dict[str, str | int | float]:
 
 def _table(fitted: Sequence[FittedVariable]) -> dict[str, list[Any]]:
     """One row per variable, by columns; the worst forecast first."""
-    rows = sorted(fitted, key=lambda f: (-f.mae.get(_CHOSEN, -1.0), f.variable.name))
+    rows = sorted(fitted, key=lambda f: (-f.mae.get(CHOSEN, -1.0), f.variable.name))
     columns: dict[str, list[Any]] = {
         "variable": [f.variable.name for f in rows],
         "status": [f.status for f in rows],
@@ -717,7 +441,7 @@ def _charts(fitted: Sequence[FittedVariable], charts: FitCharts) -> dict[str, by
     if not judged:
         return {}
     known = _median_mae(judged)
-    names = [*(n for n in CANDIDATES if n in known), *(n for n in (CHAMPION, _CHOSEN) if n in known)]
+    names = [*(n for n in CANDIDATES if n in known), *(n for n in (CHAMPION, CHOSEN) if n in known)]
     return {
         "mae_per_candidate": charts.candidate_errors(
             {name: np.array([f.mae.get(name, np.nan) for f in judged]) for name in names}
@@ -784,10 +508,10 @@ def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry)
 
 
 def _comparison(fitted: Sequence[FittedVariable]) -> tuple[bool, str]:
-    both = [f.mae for f in fitted if CHAMPION in f.mae and _CHOSEN in f.mae]
+    both = [f.mae for f in fitted if CHAMPION in f.mae and CHOSEN in f.mae]
     if not both:
         return True, "there is no champion that forecasts its variables"
-    challenger = float(np.median([mae[_CHOSEN] for mae in both]))
+    challenger = float(np.median([mae[CHOSEN] for mae in both]))
     champion = float(np.median([mae[CHAMPION] for mae in both]))
     good_enough = challenger <= champion * (1 + PROMOTION_MARGIN)
     return good_enough, (

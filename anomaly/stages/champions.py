@@ -1,0 +1,126 @@
+"""The champion in the contest: what the networks that serve now say about the history that a fit learns from.
+
+In: the contest of a new fit, and the fit that served the end of its history, read back from the store and the
+artifacts. Out: `Champion`, its predictions of what the new networks were not trained on, and its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detection.backtests import backtest
+from anomaly.detection.candidates import CANDIDATES
+from anomaly.detection.contest import Contest, errors
+from anomaly.detection.scaling import Scaler
+from anomaly.exceptions import IncompleteFitError
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import (
+    ArtifactReader,
+    Fit,
+    FittedVariable,
+    Forecaster,
+    ForecasterLoader,
+    NetworkFile,
+    Store,
+    Variable,
+)
+
+Floats = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """How the champion does in the contest, for V contestants."""
+
+    fitted: tuple[FittedVariable | None, ...]
+    """None for variables it does not know."""
+    files: Mapping[str, NetworkFile]
+    predictions: Floats
+    """(V, N), in the transform, of the held-out windows; NaN elsewhere."""
+    mae: Floats
+    """(V,), NaN where it predicts nothing."""
+    contends: NDArray[np.bool_]
+    """(V,) where it has a network of a candidate that the group still names. Forecasts without weights are
+    the same in every fit, so the new one stands for both."""
+
+    @property
+    def contending_mae(self) -> Floats:
+        return np.where(self.contends, self.mae, np.nan)
+
+
+def champion_on(
+    group: Group,
+    fit: Fit,
+    contestants: Sequence[Variable],
+    contest: Contest,
+    *,
+    store: Store,
+    artifacts: ArtifactReader,
+    forecaster: ForecasterLoader,
+) -> Champion:
+    """The fit that served the last interval of the history, on this history."""
+    predictions = np.full(contest.targets.shape, np.nan)
+    serving = [f for f in store.champions(group, _last_interval(fit)) if f.id != fit.id]
+    if not serving:
+        nobody = np.zeros(len(contestants), dtype=bool)
+        return Champion((None,) * len(contestants), {}, predictions, np.full(len(contestants), np.nan), nobody)
+    by_id = {f.variable.id: f for f in store.fitted(serving[-1].id)}
+    known = tuple(by_id.get(v.id) for v in contestants)
+    files = {file.slot: file for file in store.network_files(serving[-1].id)}
+
+    held_out = np.flatnonzero(contest.split.held_out.any(axis=0))
+    judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
+    for (slot, name), rows in grouped(judged, lambda row: _network_of(known[row])).items():
+        members = [f for f in (known[row] for row in rows) if f is not None]
+        scaler = _scaler_of(members)
+        forecast, size = _forecast(name, files.get(slot), artifacts, forecaster)
+        scaled = backtest(
+            forecast,
+            scaler.scale(contest.z[rows]),
+            contest.at[held_out],
+            contest.lags(CANDIDATES[name].window(contest.step), held_out),
+            positions=np.array([m.position for m in members]) if slot else None,
+            network_variables=size,
+        )
+        predictions[np.ix_(np.array(rows), held_out)] = scaler.unscale(scaled)
+    contends = np.array([f is not None and bool(f.slot) and f.candidate in group.candidates for f in known])
+    return Champion(known, files, predictions, errors(contest, predictions), contends)
+
+
+def _last_interval(fit: Fit) -> TimeRange:
+    return TimeRange(fit.history.end - fit.history.step, fit.history.end, fit.history.step)
+
+
+def _network_of(fitted: FittedVariable | None) -> tuple[str, str]:
+    return (fitted.slot, fitted.candidate) if fitted else ("", "")
+
+
+def _scaler_of(fitted: Sequence[FittedVariable]) -> Scaler:
+    return Scaler(np.array([f.scaler_minimum for f in fitted]), np.array([f.scaler_maximum for f in fitted]))
+
+
+def _forecast(
+    name: str, file: NetworkFile | None, artifacts: ArtifactReader, forecaster: ForecasterLoader
+) -> tuple[Callable[[Float32], Float32], int | None]:
+    """What predicts under this name, and how many variables it takes; None for any number."""
+    if file is not None:
+        network: Forecaster = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
+        return network.predict, file.variables
+    declared = CANDIDATES[name].forecast
+    if declared is None:
+        raise IncompleteFitError(f"the champion's candidate {name!r} needs a network file, but its fit has none")
+    return declared, None
+
+
+def grouped(rows: Sequence[int], key: Callable[[int], Any]) -> dict[Any, list[int]]:
+    """Rows by their key, both in the order they come in."""
+    groups: dict[Any, list[int]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
