@@ -30,7 +30,6 @@ def _incident(group: Group, names: list[str], *, hours: float) -> Incident:
         tail_probability=1e-9,
         return_period_hours=hours,
         variables=parts,
-        chart="file:///charts/1.png",
     )
 
 
@@ -48,7 +47,11 @@ def test_the_file_has_every_incident_with_offsets_and_all_variables(
     group: Group, store: PostgresStore, tmp_path: Path
 ) -> None:
     names = [f"v{n}" for n in range(6)]
-    store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
+    (saved,) = store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
+    assert saved.id is not None
+    store.enqueue("first", saved.id, "post")
+    with store.due(group, at=START) as (entry,):
+        store.delivered(entry, channel="C1", ts="17.5", permalink=None, chart="file:///charts/1.png", at=START)
     summarise([group], store).write(tmp_path / "summary.json")
 
     (found,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["incidents"]
@@ -59,7 +62,7 @@ def test_the_file_has_every_incident_with_offsets_and_all_variables(
         "end": "2026-02-08T20:00:00-05:00",
         "variables": names,
         "return_period_hours": 41_000.0,
-        "slack_ts": None,
+        "slack_ts": "17.5",
         "chart": "file:///charts/1.png",
     }
 

@@ -1,0 +1,218 @@
+"""The newcomer's commands, for real: the whole stack in a folder of its own, twice.
+
+The first run is `make run` from nothing; the second is `make up` in the same folder, stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+NEW_YORK = ZoneInfo("America/New_York")
+BLIZZARD = (datetime(2013, 2, 8, tzinfo=NEW_YORK), datetime(2013, 2, 10, tzinfo=NEW_YORK))
+FREE_PORTS = {f"ANOMALY_PORT_{part}": "0" for part in ("AIRFLOW", "MLFLOW", "SLACK", "POSTGRES")}
+COMMAND = [sys.executable, "-m", "anomaly.local.run"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over."""
+
+    var: Path
+    code: int
+    printed: str
+    summary: dict[str, Any]
+    new_files: set[str]
+    """What appeared in the checkout meanwhile."""
+
+    def incidents(self, group: str) -> list[dict[str, Any]]:
+        return [found for found in self.summary["incidents"] if found["group"] == group]
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack") / "var"
+
+
+@pytest.fixture(scope="module")
+def environment(var: Path) -> dict[str, str]:
+    """A bare one: no locale, and settings of ours that must not leak into the stack."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "LC_ALL": "POSIX",
+        "ANOMALY_VAR": str(var),
+        "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+        **FREE_PORTS,
+    }
+
+
+@pytest.fixture(scope="module")
+def run(var: Path, environment: dict[str, str]) -> Finished:
+    """`make run`, from nothing."""
+    before = _untracked()
+    done = subprocess.run(
+        COMMAND, cwd=REPOSITORY, env=environment, capture_output=True, encoding="utf-8", timeout=800, check=False
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((var / "summary.json").read_text(encoding="utf-8"))
+    return Finished(var, done.returncode, done.stdout, summary, _untracked() - before)
+
+
+@pytest.mark.parametrize("group", ["carriers", "airports"])
+def test_the_blizzard_is_one_incident_that_names_the_variables_hit(run: Finished, group: str) -> None:
+    during = [found for found in run.incidents(group) if _overlaps(found)]
+    assert len(during) == 1
+    (found,) = during
+    assert found["kind"] in {"drop", "silent"}
+    hours = (_moment(found["end"]) - _moment(found["start"])).total_seconds() / 3600
+    assert 18 <= hours <= 48
+    expected = {"carriers": {"dep_delay.UA", "arr_delay.UA"}, "airports": {"dest.EWR", "dest.JFK", "dest.LGA"}}
+    assert expected[group] <= set(found["variables"])
+    assert found["return_period_hours"] is None or found["return_period_hours"] > 24 * 365
+
+
+def test_there_is_little_else(run: Finished) -> None:
+    assert len(run.summary["incidents"]) <= 6
+
+
+def test_every_incident_has_a_chart_and_a_message(run: Finished) -> None:
+    for found in run.summary["incidents"]:
+        chart = Path(found["chart"].removeprefix("file://"))
+        assert chart.is_relative_to(run.var)
+        assert chart.read_bytes().startswith(b"\x89PNG")
+        assert re.fullmatch(r"\d+\.\d+", found["slack_ts"])
+
+
+def test_the_summary_tells_what_was_done_per_group(run: Finished) -> None:
+    groups = run.summary["groups"]
+    assert set(groups) == {"airports", "carriers", "weather"}
+    # 42 days from the first event on; the late intervals that are counted again do not count twice.
+    for group, per_day in (("airports", 48), ("carriers", 24), ("weather", 24)):
+        assert 41.5 * per_day <= groups[group]["intervals"] <= 42 * per_day
+    assert groups["airports"]["variables"] == 3
+    for of in groups.values():
+        assert of["model_version"] == 1
+        assert of["rows_quarantined"] == 0
+        assert {"update", "predict", "alert"} <= set(of["seconds_per_stage"])
+    assert groups["airports"]["events_counted"] > 30_000
+
+
+def test_it_prints_the_incidents_and_where_to_look(run: Finished) -> None:
+    for word in ("carriers", "airports", "once in", "Charts", "Messages", "Models", "Data Docs", "Airflow"):
+        assert word in run.printed
+
+
+def test_nothing_is_left_running(run: Finished) -> None:
+    assert _running_in(run.var) == []
+
+
+def test_all_it_writes_is_in_its_folder(run: Finished) -> None:
+    assert run.new_files == set()
+
+
+@dataclass(frozen=True)
+class Up:
+    """`make up`, while it is up."""
+
+    process: subprocess.Popen[str]
+    printed: str
+
+    def address(self, name: str) -> str:
+        found = re.search(rf"^{name} +(http\S+)", self.printed, re.MULTILINE)
+        assert found, f"no address of {name} in:\n{self.printed}"
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def up(run: Finished, environment: dict[str, str]) -> Iterator[Up]:
+    with subprocess.Popen(
+        [*COMMAND, "--stay"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Up."):
+                break
+        try:
+            yield Up(process, "".join(lines))
+        finally:
+            process.kill()
+
+
+def test_a_second_run_reuses_what_is_there(run: Finished, up: Up) -> None:
+    again = json.loads((run.var / "summary.json").read_text(encoding="utf-8"))
+    assert again == run.summary  # the seconds per stage too: no stage ran again
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("Airflow", "<html"), ("Models", "<html"), ("Data Docs", "carriers"), ("Messages", "carriers")]
+)
+def test_the_addresses_that_it_prints_answer(up: Up, name: str, text: str) -> None:
+    with urllib.request.urlopen(up.address(name), timeout=30) as response:
+        assert text in response.read().decode().lower()
+
+
+def test_ctrl_c_ends_every_child(run: Finished, up: Up) -> None:
+    assert len(_running_in(run.var)) > 5
+    os.kill(up.process.pid, signal.SIGINT)
+    assert up.process.wait(90) == 0
+    assert _running_in(run.var) == []
+
+
+def _untracked() -> set[str]:
+    """Files and folders of the checkout that git does not know, or is told to ignore."""
+    listing = subprocess.run(
+        ["git", "status", "--porcelain", "--ignored"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return {line for line in listing.stdout.splitlines() if line.startswith(("??", "!!"))}
+
+
+def _moment(written: str) -> datetime:
+    moment = datetime.fromisoformat(written)
+    assert moment.tzinfo is not None
+    return moment
+
+
+def _overlaps(found: dict[str, Any]) -> bool:
+    return _moment(found["start"]) < BLIZZARD[1] and BLIZZARD[0] < _moment(found["end"])
+
+
+def _running_in(var: Path) -> list[str]:
+    """Command lines of processes that were told of the folder, after a moment to leave."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    told = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                except OSError:
+                    continue
+                if str(var).encode() in told and state != "Z":
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
