@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from anomaly.exceptions import ArtifactCorruptedError, ArtifactsUnavailableError, ConfigurationError
 
@@ -170,7 +169,7 @@ def _file_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise ConfigurationError(f"{uri!r} cannot be read here; expected a file:/// or s3:// URI")
-    return Path(url2pathname(parts.path))
+    return Path(unquote(parts.path))
 
 
 def _write_whole(path: Path, content: bytes) -> None:

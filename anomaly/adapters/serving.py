@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from anomaly.exceptions import ArtifactCorruptedError
 
-_THREADS = 2
-
 
 class OnnxForecaster:
     """Implements `anomaly.ports.Forecaster`."""
@@ -34,7 +32,7 @@ def load_forecaster(serving: bytes) -> OnnxForecaster:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _THREADS
+    options.intra_op_num_threads = 1  # a pool of threads costs more to start and to spin than it saves here
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Rewriting the graph takes longer than running it once: a serving process predicts a few intervals and ends.

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -62,6 +61,8 @@ def load_group(
     Raises:
         InvalidGroupsError: with all mistakes of the file.
     """
+    import yaml  # stages get their groups ready-made
+
     try:
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as bad:

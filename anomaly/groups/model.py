@@ -19,7 +19,8 @@ from anomaly.groups.intervals import TimeRange, ceil_to, floor_to
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Validators are built at first use: a process that only needs the words should not pay for them.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _known_zone(name: str) -> str:
@@ -80,7 +81,7 @@ class Source(_Frozen):
     """``table`` or ``schema.table``."""
     query: Name | None = None
     """A SELECT whose result has the columns below."""
-    columns: Columns = Columns()
+    columns: Columns = Field(default_factory=Columns)
     timezone: TimeZoneName | None = None
     """Zone of the timestamps, needed when and only when the column is ``timestamp without time zone``."""
     statement_timeout: Duration = timedelta(minutes=5)
@@ -218,14 +219,14 @@ class Group(_Frozen):
     variables: Annotated[VariableSelection, BeforeValidator(_selection)]
     lateness: Duration = timedelta(hours=3)
     """Intervals this old are counted again on every update, for rows that arrive late."""
-    history: History = History()
+    history: History = Field(default_factory=History)
     candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = ("dense-16-mae", "lstm-16-mae", "seasonal-naive")
     """Architectures that compete, by their names in the registry."""
     transform: Transform = Transform.ANSCOMBE
     distribution: Name = "nct"
     """Name of the residuals' distribution in ``scipy.stats``."""
-    threshold: Threshold = Threshold()
-    incidents: Incidents = Incidents()
+    threshold: Threshold = Field(default_factory=Threshold)
+    incidents: Incidents = Field(default_factory=Incidents)
     schedule: Schedule
     slack: Slack
     seed: Annotated[int, Field(ge=0)] = 20130101
