@@ -110,18 +110,19 @@ class BatchedLSTM(Batched):
         self.bias = self.add_weight((v, 1, gates), "zeros", name="bias")
 
     def call(self, x: Any) -> Any:
-        v, units = self.variables_count, self.units
-        flat = keras.ops.reshape(x, (v, -1, self.inputs))
-        entered = keras.ops.reshape(keras.ops.matmul(flat, self.kernel) + self.bias, (v, -1, self.steps, 4 * units))
+        units, ops = self.units, keras.ops
+        both = ops.concatenate([self.kernel, self.recurrent], axis=1)
         hidden = cell = None
-        for step in range(self.steps):
-            gates = entered[:, :, step, :]
-            if hidden is not None:
-                gates = gates + keras.ops.matmul(hidden, self.recurrent)
-            entering, forgotten, leaving = keras.ops.split(keras.ops.sigmoid(gates[..., : 3 * units]), 3, axis=-1)
-            new = entering * keras.ops.tanh(gates[..., 3 * units :])
+        for step, entered in enumerate(ops.unstack(x, self.steps, axis=2)):
+            if step == 0:
+                gates = ops.matmul(entered, self.kernel) + self.bias
+            else:
+                gates = ops.matmul(ops.concatenate([entered, hidden], axis=-1), both) + self.bias
+            open_by, candidate = ops.split(gates, [3 * units], axis=-1)
+            entering, forgotten, leaving = ops.split(ops.sigmoid(open_by), 3, axis=-1)
+            new = entering * ops.tanh(candidate)
             cell = new if cell is None else forgotten * cell + new
-            hidden = leaving * keras.ops.tanh(cell)
+            hidden = leaving * ops.tanh(cell)
         return hidden
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
