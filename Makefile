@@ -29,7 +29,7 @@ install: .venv/installed ## Makes .venv from requirements.lock (the other target
 	@$(PYTHON) -m venv .venv
 	@echo "Installing $$(grep -c '^[a-z0-9].*==' $<) packages into .venv: once, some minutes"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes -r $< | awk '\
-	  /^ *Collecting/ { if (++n % 25 == 0) { print "  " n " packages found"; fflush() } } \
+	  /^ *(Collecting|Processing)/ { if (++n % 25 == 0) { print "  " n " packages found"; fflush() } } \
 	  /^ *Installing collected/ { print "  unpacking " n " packages"; fflush() }'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

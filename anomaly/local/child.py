@@ -10,14 +10,14 @@ the folders above it would be a side effect that nobody asked for. Only the stan
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
 import sys
 
 _SET_PARENT_DEATH_SIGNAL = 1
-_SET_KEEP_CAPABILITIES = 8
+_SET_SECURE_BITS = 28
+_NO_SETUID_FIXUP = 1 << 2
 _AMBIENT = 47
 _AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -39,16 +39,17 @@ def _must(result: int) -> None:
 
 
 def _become(uid: int, libc: ctypes.CDLL) -> None:
-    _must(libc.prctl(_SET_KEEP_CAPABILITIES, 1, 0, 0, 0))
+    # Without this bit, access(2) ignores the capabilities of everybody but root, and initdb asks it.
+    secured = libc.prctl(_SET_SECURE_BITS, _NO_SETUID_FIXUP, 0, 0, 0) == 0
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    if not secured:
+        return  # a container that took capabilities away; then the folders must be open already
     mask = 1 << _DAC_OVERRIDE
     sets = (_Sets * 2)(_Sets(mask, mask, mask), _Sets(0, 0, 0))
-    # A container may have taken the capability away; then the folders must be open already.
-    with contextlib.suppress(OSError):
-        _must(libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), sets))
-        _must(libc.prctl(_AMBIENT, _AMBIENT_RAISE, _DAC_OVERRIDE, 0, 0))
+    _must(libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), sets))
+    _must(libc.prctl(_AMBIENT, _AMBIENT_RAISE, _DAC_OVERRIDE, 0, 0))
 
 
 def main(arguments: list[str]) -> None:

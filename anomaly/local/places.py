@@ -16,6 +16,11 @@ from typing import TypedDict
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def groups_folder() -> Path:
+    """Where the group files are: the sample's, or those in ``ANOMALY_GROUPS``."""
+    return Path(os.environ.get("ANOMALY_GROUPS") or CHECKOUT / "dags" / "groups").absolute()
+
+
 class Secrets(TypedDict):
     """Made once per folder; they guard servers that only loopback reaches."""
 

@@ -26,7 +26,7 @@ from anomaly.exceptions import AnomalyError, ConfigurationError
 from anomaly.groups import Group, load_groups
 from anomaly.local.addresses import Addresses
 from anomaly.local.airflow_api import AirflowApi, AirflowApiError, Task
-from anomaly.local.places import CHECKOUT, Places
+from anomaly.local.places import Places, groups_folder
 from anomaly.local.plan import Run, parse_until, runs_of
 from anomaly.local.progress import Told
 from anomaly.local.stack import Stack, running_stack
@@ -38,7 +38,7 @@ PARSE_SECONDS = 120.0
 
 
 class RunFailedError(AnomalyError):
-    """A run of a DAG failed. The message has the end of the failing task's log and the way on."""
+    """The runs could not even begin. The message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,26 +51,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=False, width=None if sys.stdout.isatty() else 140)
     try:
         until = parse_until(given.until)
-        groups = load_groups(CHECKOUT / "dags" / "groups")
+        groups = load_groups(groups_folder())
         places, addresses = Places.from_environment(), Addresses.from_environment()
-        with Told(console) as told:
-            told.line(f"Starting the stack; all it writes is under {_short(places.root)}")
-            with running_stack(places, addresses, told.line) as stack:
-                _story(stack, groups, [deque(runs_of(group, until)) for group in groups], told)
-                summary = summarise(groups, PostgresStore(stack.server.arguments("anomaly")))
-                summary.write(places.summary)
-                told.__exit__(None, None, None)
-                _show(summary, stack, console, stays=given.stay)
-                if given.stay:
-                    _stay(stack, console)
-            told.line("Everything is stopped")
+        told = Told(console)
+        told.line(f"Starting the stack; all it writes is under {_short(places.root)}")
+        with running_stack(places, addresses, told.line) as stack:
+            with told:
+                failures = _story(stack, groups, [deque(runs_of(group, until)) for group in groups], told)
+            summary = summarise(groups, PostgresStore(stack.server.arguments("anomaly")))
+            summary.write(places.summary)
+            _show(summary, stack, console, stays=given.stay)
+            for failure in failures:
+                console.print(f"\n[bold red]Failed:[/] {escape(failure)}", highlight=False, soft_wrap=True)
+            if given.stay:
+                _stay(stack, console)
+        told.line("Everything is stopped")
     except AnomalyError as error:
         console.print(f"[bold red]Stopped:[/] {escape(str(error))}", highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         console.print("Interrupted; everything is stopped")
         return 130
-    return 0
+    return 1 if failures else 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001
@@ -94,11 +96,14 @@ class _Lane:
         return self.failure is not None or (self.current is None and not self.waiting)
 
 
-def _story(stack: Stack, groups: Sequence[Group], plans: Sequence[deque[Run]], told: Told) -> None:
-    """Takes every group through its runs, side by side.
+def _story(stack: Stack, groups: Sequence[Group], plans: Sequence[deque[Run]], told: Told) -> list[str]:
+    """Takes every group through its runs, side by side. Where one fails, those of other groups go on.
+
+    Returns:
+        Why runs failed, one text each.
 
     Raises:
-        RunFailedError: some failed; those of other groups went on.
+        RunFailedError: Airflow has no DAGs to run.
     """
     api = AirflowApi(stack.addresses.url("airflow"))
     lanes = [_Lane(group.name, plan, len(plan)) for group, plan in zip(groups, plans, strict=True)]
@@ -110,8 +115,7 @@ def _story(stack: Stack, groups: Sequence[Group], plans: Sequence[deque[Run]], t
             if not lane.over:
                 _advance(lane, api, stack, told)
         time.sleep(POLL_SECONDS)
-    if failures := [lane.failure for lane in lanes if lane.failure]:
-        raise RunFailedError("\n\n".join(failures))
+    return [lane.failure for lane in lanes if lane.failure]
 
 
 def _wait_for_dags(api: AirflowApi, stack: Stack, wanted: set[str]) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from anomaly.exceptions import ConfigurationError
 from anomaly.local.addresses import HOST, Addresses
 from anomaly.local.airflow import COMPONENTS, PROGRAM, airflow_environment
-from anomaly.local.places import CHECKOUT, Places
+from anomaly.local.places import CHECKOUT, Places, groups_folder
 from anomaly.local.postgres import Server, start_postgres
 from anomaly.local.processes import Child, Processes, answers
 from anomaly.local.sample import load_sample
@@ -104,7 +104,7 @@ def base_environment(places: Places) -> dict[str, str]:
 def stack_environment(places: Places, addresses: Addresses) -> dict[str, str]:
     """The settings of `anomaly.adapters.settings`."""
     return {
-        "ANOMALY_GROUPS": str(CHECKOUT / "dags" / "groups"),
+        "ANOMALY_GROUPS": str(groups_folder()),
         "ANOMALY_EXPECTATIONS": str(CHECKOUT / "expectations"),
         "ANOMALY_VALIDATIONS": str(places.validations),
         "ANOMALY_ARTIFACTS": str(places.artifacts),

@@ -181,6 +181,27 @@ def test_ctrl_c_ends_every_child(run: Finished, up: Up) -> None:
     assert _running_in(run.var) == []
 
 
+def test_a_failing_task_shows_the_end_of_its_log_and_the_way_on(
+    run: Finished, environment: dict[str, str], tmp_path: Path
+) -> None:
+    sample = (REPOSITORY / "dags" / "groups" / "airports.yaml").read_text(encoding="utf-8")
+    (tmp_path / "broken.yaml").write_text(sample.replace("table: events", "table: no_such_table"), encoding="utf-8")
+    done = subprocess.run(
+        COMMAND,
+        cwd=REPOSITORY,
+        env={**environment, "ANOMALY_GROUPS": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "anomaly.broken failed (2013-01-01 to 2013-02-02)" in done.stdout
+    assert "no_such_table" in done.stdout.partition("The end of the log of its task update:")[2]
+    assert "run the same command again" in done.stdout
+    assert _running_in(run.var) == []
+
+
 def _untracked() -> set[str]:
     """Files and folders of the checkout that git does not know, or is told to ignore."""
     listing = subprocess.run(
