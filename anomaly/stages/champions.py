@@ -6,6 +6,7 @@ artifacts. Out: `Champion`, its predictions of what the new networks were not tr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from anomaly.detection.backtests import backtest
 from anomaly.detection.candidates import CANDIDATES
 from anomaly.detection.contest import Contest, errors
 from anomaly.detection.scaling import Scaler
-from anomaly.exceptions import IncompleteFitError
+from anomaly.exceptions import ArtifactCorruptedError, IncompleteFitError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
     ArtifactReader,
@@ -29,6 +30,11 @@ from anomaly.ports import (
     Store,
     Variable,
 )
+
+log = logging.getLogger(__name__)
+
+_COMPARABLE = ("transform", "interval", "timezone")
+"""Keys of a group's configuration without which errors cannot be compared or windows not be rebuilt."""
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -64,15 +70,57 @@ def champion_on(
     artifacts: ArtifactReader,
     forecaster: ForecasterLoader,
 ) -> Champion:
-    """The fit that served the last interval of the history, on this history."""
-    predictions = np.full(contest.targets.shape, np.nan)
-    serving = [f for f in store.champions(group, _last_interval(fit)) if f.id != fit.id]
+    """The fit that served the last interval of the history, on this history.
+
+    A champion whose residuals mean something else (another transform, another interval), or whose stored networks
+    are damaged, does not compete: a new fit is the way out of both.
+    """
+    before = _served_at_the_end(group, fit, store)
+    if before is None:
+        return _nobody(contestants, contest)
+    try:
+        return _compete(group, before, contestants, contest, store, artifacts, forecaster)
+    except ArtifactCorruptedError as damaged:
+        log.warning("%s: the champion, version %s, does not compete: %s", group.name, before.model_version, damaged)
+        return _nobody(contestants, contest)
+
+
+def _served_at_the_end(group: Group, fit: Fit, store: Store) -> Fit | None:
+    last = TimeRange(fit.history.end - fit.history.step, fit.history.end, fit.history.step)
+    serving = [f for f in store.champions(group, last) if f.id != fit.id]
     if not serving:
-        nobody = np.zeros(len(contestants), dtype=bool)
-        return Champion((None,) * len(contestants), {}, predictions, np.full(len(contestants), np.nan), nobody)
-    by_id = {f.variable.id: f for f in store.fitted(serving[-1].id)}
+        return None
+    changed = [key for key in _COMPARABLE if serving[-1].configuration.get(key) != fit.configuration.get(key)]
+    if changed:
+        log.info("%s: the champion does not compete, the group's %s changed", group.name, " and ".join(changed))
+        return None
+    return serving[-1]
+
+
+def _nobody(contestants: Sequence[Variable], contest: Contest) -> Champion:
+    number = len(contestants)
+    return Champion(
+        (None,) * number,
+        {},
+        np.full(contest.targets.shape, np.nan),
+        np.full(number, np.nan),
+        np.zeros(number, dtype=bool),
+    )
+
+
+def _compete(
+    group: Group,
+    before: Fit,
+    contestants: Sequence[Variable],
+    contest: Contest,
+    store: Store,
+    artifacts: ArtifactReader,
+    forecaster: ForecasterLoader,
+) -> Champion:
+    predictions = np.full(contest.targets.shape, np.nan)
+    by_id = {f.variable.id: f for f in store.fitted(before.id)}
     known = tuple(by_id.get(v.id) for v in contestants)
-    files = {file.slot: file for file in store.network_files(serving[-1].id)}
+    files = {file.slot: file for file in store.network_files(before.id)}
 
     held_out = np.flatnonzero(contest.split.held_out.any(axis=0))
     judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
@@ -93,10 +141,6 @@ def champion_on(
     return Champion(known, files, predictions, errors(contest, predictions), contends)
 
 
-def _last_interval(fit: Fit) -> TimeRange:
-    return TimeRange(fit.history.end - fit.history.step, fit.history.end, fit.history.step)
-
-
 def _network_of(fitted: FittedVariable | None) -> tuple[str, str]:
     return (fitted.slot, fitted.candidate) if fitted else ("", "")
 
@@ -110,6 +154,7 @@ def _forecast(
 ) -> tuple[Callable[[Float32], Float32], int | None]:
     """What predicts under this name, and how many variables it takes; None for any number."""
     if file is not None:
+        artifacts.read(file.training_uri, sha256=file.training_sha256)  # what it wins with is copied from there
         network: Forecaster = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
         return network.predict, file.variables
     declared = CANDIDATES[name].forecast

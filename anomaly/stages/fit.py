@@ -244,7 +244,7 @@ def train(
         entries: dict[str, Entry] = {}
         for name, declared in candidates.items():
             entries[name] = enter(declared, contest, seeds=seeds, order_seed=group.seed)
-            log.info("%s: %s has a median test MAE of %.3f", group.name, name, np.nanmedian(entries[name].mae))
+            log.info("%s: %s done, %.0f epochs on average", group.name, name, entries[name].epochs)
         choices = choose({name: e.mae for name, e in entries.items()} | {CHAMPION: champion.contending_mae})
         outcome = Outcome(contest, entries, champion, choices, placed(entries, champion, choices, shard))
         files = store_networks(group, fit, outcome, registry=registry, artifacts=artifacts)

@@ -189,6 +189,32 @@ def test_a_challenger_that_is_worse_than_the_champion_is_rejected(make_workplace
     assert place.registry.champion_version(place.group) == 1
 
 
+def test_a_champion_in_another_transform_does_not_compete(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace(candidates=["dense-16-mae"])
+    place.count({"wavy": wavy(FIRST_FIT + DAY)})
+    place.all_steps(FIRST_FIT)
+    changed = make_workplace(candidates=["dense-16-mae"], transform="linear")
+
+    fit = changed.all_steps(FIRST_FIT + DAY)
+
+    assert "champion" not in changed.fitted(fit)["wavy"].mae
+    assert fit.state == "promoted"
+
+
+def test_a_champion_whose_stored_network_is_damaged_is_replaced(make_workplace: Callable[..., Workplace]) -> None:
+    place = make_workplace(candidates=["dense-16-mae"])
+    place.count({"wavy": wavy(FIRST_FIT + DAY)})
+    first = place.all_steps(FIRST_FIT)
+    (file,) = place.store.network_files(first.id)
+    place.artifacts.write(file.training_uri, b"not what was stored")
+
+    second = place.all_steps(FIRST_FIT + DAY)
+
+    assert second.state == "promoted"
+    assert "champion" not in place.fitted(second)["wavy"].mae
+    assert place.store.champion(place.group) == second
+
+
 def test_a_fit_of_an_earlier_history_serves_its_time_and_leaves_the_latest_champion(
     make_workplace: Callable[..., Workplace],
 ) -> None:
