@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -64,7 +65,8 @@ def main(wanted: list[str]) -> int:
         print(f"unknown: {', '.join(unknown)}; expected some of {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    console = Console()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # the loop traces one network after another
+    console = Console(width=max(Console().width, 120))
     figures = list(_measured(console, wanted or list(BENCHMARKS)))
     table = Table("figure", "measured", "goal", "reached", "from")
     for figure in figures:
