@@ -1,7 +1,8 @@
 """Runs a program so that it cannot outlive the process that started it, and never as root where that matters.
 
-Started as a script with ``python -I -S child.py [--unprivileged UID] program arguments…``: it prepares its own
-process and then becomes the program. Linux sends SIGTERM to it when its parent dies, however that happens.
+Started as a script with ``python -I -S child.py PARENT [--unprivileged UID] program arguments…``: it prepares its
+own process and then becomes the program. Linux sends SIGTERM to it when its parent dies, however that happens; a
+parent (by its process id) that died before this could be arranged is noticed too.
 
 PostgreSQL refuses to run as root. ``--unprivileged`` therefore changes to another user, but keeps the one
 capability that lets it reach its files: a checkout below ``/root`` is closed to every other user, and opening
@@ -53,14 +54,14 @@ def _become(uid: int, libc: ctypes.CDLL) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    parent = os.getppid()
+    parent, *arguments = arguments
     libc = ctypes.CDLL(None, use_errno=True)
     if arguments[0] == "--unprivileged":
         _become(int(arguments[1]), libc)
         arguments = arguments[2:]
     if sys.platform == "linux":
         _must(libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0))
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != int(parent):  # it died before the line above
             raise SystemExit(1)
     os.execv(arguments[0], arguments)  # noqa: S606 - becoming the program, without a shell, is the point
 

@@ -25,7 +25,7 @@ from psycopg2 import sql
 from anomaly.exceptions import ConfigurationError
 from anomaly.local.addresses import HOST
 from anomaly.local.places import Places
-from anomaly.local.processes import CHILD, ChildFailedError, Processes
+from anomaly.local.processes import ChildFailedError, Processes, child_command
 
 SUPERUSER = "postgres"
 DATABASES = ("anomaly", "airflow", "mlflow", "flights")
@@ -122,13 +122,11 @@ def _initialise(programs: Path, places: Places, password: str, environment: Mapp
     unfinished = places.root / "postgres.new"
     subprocess.run(["/bin/rm", "-rf", str(unfinished), str(places.postgres)], check=True)
     unfinished.mkdir(mode=0o700)
-    become: list[str] = []
     if uid is not None:
         os.chown(unfinished, uid, -1)
-        become = ["--unprivileged", str(uid)]
     command = [str(programs / "initdb"), "-D", str(unfinished), "-U", SUPERUSER, "--encoding=UTF8", "--no-locale"]
     done = subprocess.run(
-        [*CHILD, *become, *command, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "--no-sync"],
+        child_command([*command, "--auth=scram-sha-256", "--pwfile=/dev/stdin", "--no-sync"], uid=uid),
         input=password,
         capture_output=True,
         text=True,

@@ -23,7 +23,6 @@ from typing import Self
 
 from anomaly.exceptions import AnomalyError
 
-CHILD = [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py"))]
 _POLL_SECONDS = 0.1
 SERVER_GRACE_SECONDS = 4.0
 """Then it is killed. Servers keep nothing that is not in the database, and stages can be run again."""
@@ -93,10 +92,9 @@ class Processes:
             foundation: whether the others need it, also while they end.
         """
         log = self._logs / f"{name}.log"
-        become = ["--unprivileged", str(uid)] if uid is not None else []
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                [*CHILD, *become, *command],
+                child_command(command, uid=uid),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -173,6 +171,12 @@ def answers(url: str) -> bool:
             return bool(200 <= response.status < 300)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def child_command(command: Sequence[str], *, uid: int | None = None) -> list[str]:
+    """The command with which this process starts a child that cannot outlive it, as another user if asked to."""
+    become = ["--unprivileged", str(uid)] if uid is not None else []
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py")), str(os.getpid()), *become, *command]
 
 
 def tail(path: Path, lines: int = 25) -> str:
