@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -32,6 +33,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which continuous integration does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _no_pretended_modules() -> Iterator[None]:
+    """Loading a model, MLflow leaves an object in ``sys.modules`` that is no module, over which Hypothesis falls."""
+    yield
+    sys.modules.pop("dbutils", None)
 
 
 @pytest.fixture(scope="session")

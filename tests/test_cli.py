@@ -55,8 +55,9 @@ def run(folder: Path) -> Run:
 
 
 def uri(arguments: dict[str, str]) -> str:
-    """Airflow's URI form of libpq arguments whose host is a socket's folder."""
-    return f"postgres://{arguments['user']}@/{arguments['dbname']}?host={quote(arguments['host'], safe='')}"
+    """Airflow's URI form of libpq arguments."""
+    password = quote(arguments["password"], safe="")
+    return f"postgres://{arguments['user']}:{password}@{arguments['host']}:{arguments['port']}/{arguments['dbname']}"
 
 
 @pytest.fixture

@@ -148,12 +148,19 @@ def test_no_password_and_no_value_of_a_row_reaches_the_pages(database: dict[str,
             "CREATE TABLE events (entity_id text, variable text, type text, value text, timestamp timestamptz)"
         )
         cursor.execute("INSERT INTO events VALUES (NULL, 'a', 'text', 'salary 1234', %s)", (START,))
-    connection.close()
+        cursor.execute(
+            "CREATE ROLE reader_of_docs LOGIN PASSWORD 'open$sesame'; GRANT SELECT ON events TO reader_of_docs"
+        )
     group = group_of()
-    source = PostgresSource(group, {**database, "password": "open$sesame"}, SUITES)
-    rejected = GreatExpectationsChecks(SUITES, tmp_path).source_rows(
-        group, source, TimeRange(START, START + HOUR, HOUR), read_at=START + HOUR
-    )
+    source = PostgresSource(group, {**database, "user": "reader_of_docs", "password": "open$sesame"}, SUITES)
+    try:
+        rejected = GreatExpectationsChecks(SUITES, tmp_path).source_rows(
+            group, source, TimeRange(START, START + HOUR, HOUR), read_at=START + HOUR
+        )
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("DROP OWNED BY reader_of_docs; DROP ROLE reader_of_docs")
+        connection.close()
     assert [row.row["value"] for row in rejected] == ["salary 1234"]
     for path in tmp_path.rglob("*.*"):
         if path.is_file():

@@ -59,6 +59,7 @@ def environment(var: Path) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "LC_ALL": "POSIX",
+        "PYTHONDONTWRITEBYTECODE": "1",  # as the Makefile has it
         "ANOMALY_VAR": str(var),
         "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
