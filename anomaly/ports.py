@@ -271,7 +271,13 @@ class Store(Protocol):
 
     def save_fitted(self, fit_id: str, fitted: Sequence[FittedVariable], files: Sequence[NetworkFile]) -> None: ...
 
-    def fitted(self, fit_id: str) -> tuple[FittedVariable, ...]: ...
+    def fitted(
+        self, fit_id: str, *, residuals: bool = False, names: Sequence[str] | None = None
+    ) -> tuple[FittedVariable, ...]:
+        """What the fit learned, by variable name: of all its variables, or of those named.
+
+        Without `residuals`, which are most of what is stored, the records hold empty arrays in their place.
+        """
 
     def network_files(self, fit_id: str) -> tuple[NetworkFile, ...]: ...
 
@@ -485,5 +491,6 @@ class Channel(Protocol):
         """Edits the incident's message to what the incident is now; the chart stays unless there is a new one.
 
         Raises:
+            MessageGoneError: somebody deleted the message.
             SlackUnavailableError, SlackRejectedError
         """

@@ -339,7 +339,7 @@ def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry
         IncompleteFitError: there is no such fit, or one of its shards is not trained.
     """
     fit = _known_fit(store, fit_id)
-    fitted, files = store.fitted(fit.id), store.network_files(fit.id)
+    fitted, files = store.fitted(fit.id, residuals=True), store.network_files(fit.id)
     _refuse_missing_shards(group, fit, fitted, store)
     report = RegisterReport(
         fit_id=fit.id,

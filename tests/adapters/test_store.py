@@ -170,9 +170,14 @@ def test_a_fit_and_what_it_learnt_come_back_as_saved(store: PostgresStore, group
         store.save_fitted(fit.id, [fitted], files)
     assert store.fit("f1") == fit
     assert store.fit("f2") is None
-    (back,) = store.fitted("f1")
+    (back,) = store.fitted("f1", residuals=True)
     np.testing.assert_array_equal(back.residuals, fitted.residuals)
     assert replace(back, residuals=fitted.residuals) == fitted
+    (light,) = store.fitted("f1", names=["🚀 launch"])
+    assert (light.residuals.dtype, light.residuals.shape) == (np.float32, (0,))
+    assert replace(light, residuals=fitted.residuals) == fitted
+    assert store.fitted("f1", names=["another"]) == ()
+    assert store.fitted("f1", names=[]) == ()
     assert list(store.network_files("f1")) == files
 
 

@@ -40,7 +40,7 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
     fit = store.fit(fit_id)
     assert fit is not None
     group = Group.model_validate(fit.configuration)
-    fitted = store.fitted(fit.id)
+    fitted = store.fitted(fit.id, residuals=True)
     contest = _contest(group, store, fitted, fit.history)
 
     rebuilt: Rebuilt = {"scalers": {}, "residuals": {}, "distributions": {}, "thresholds": {}, "kinds": {}}

@@ -176,7 +176,7 @@ def test_a_challenger_that_is_worse_than_the_champion_is_rejected(make_workplace
     first = place.all_steps(FIRST_FIT)
     second = place.prepare(FIRST_FIT + DAY)
     place.train(second)
-    worse = [replace(f, mae={"champion": 1.0, "chosen": 1.03}) for f in place.store.fitted(second.id)]
+    worse = [replace(f, mae={"champion": 1.0, "chosen": 1.03}) for f in place.store.fitted(second.id, residuals=True)]
     place.store.save_fitted(second.id, worse, [])
     place.register(second)
 

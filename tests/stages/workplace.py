@@ -85,7 +85,7 @@ class Workplace:
         return found
 
     def fitted(self, fit: Fit) -> dict[str, FittedVariable]:
-        return {f.variable.name: f for f in self.store.fitted(fit.id)}
+        return {f.variable.name: f for f in self.store.fitted(fit.id, residuals=True)}
 
 
 def wavy(hours: int, *, level: float = 20, seed: int = 0) -> NDArray[np.float64]:

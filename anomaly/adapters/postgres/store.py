@@ -304,15 +304,19 @@ class PostgresStore:
                 ],
             )
 
-    def fitted(self, fit_id: str) -> tuple[FittedVariable, ...]:
+    def fitted(
+        self, fit_id: str, *, residuals: bool = False, names: Sequence[str] | None = None
+    ) -> tuple[FittedVariable, ...]:
         with self._cursor() as cursor:
+            # As text: one string per variable is read some ten times faster than a Python float per residual.
             cursor.execute(
                 "SELECT v.id, v.name, v.type, v.first_interval, f.status, f.status_reason, f.candidate, f.slot, "
                 "f.position, f.seed, f.scaler_minimum, f.scaler_maximum, f.mae, f.choice, f.distribution, "
-                "f.parameters, f.distribution_reason, f.tail_probability, f.lower, f.upper, f.residuals "
+                "f.parameters, f.distribution_reason, f.tail_probability, f.lower, f.upper, "
+                "CASE WHEN %s THEN array_to_string(f.residuals, ' ') ELSE '' END "
                 "FROM fitted_variables f JOIN variables v ON v.id = f.variable_id WHERE f.fit_id = %s "
-                'ORDER BY v.name COLLATE "C"',
-                (fit_id,),
+                'AND (%s::text[] IS NULL OR v.name = ANY(%s::text[])) ORDER BY v.name COLLATE "C"',
+                (residuals, fit_id, *(2 * [None if names is None else list(names)])),
             )
             return tuple(
                 FittedVariable(
@@ -333,7 +337,7 @@ class PostgresStore:
                     tail_probability=row[17],
                     lower=row[18],
                     upper=row[19],
-                    residuals=np.array(row[20], dtype=np.float32),
+                    residuals=np.array(row[20].split(), dtype=np.float32),
                 )
                 for row in cursor.fetchall()
             )
