@@ -106,3 +106,7 @@ class ArtifactCorruptedError(PermanentError):
 
 class SlackRejectedError(PermanentError):
     """Slack said no for good: unknown channel, revoked token, malformed blocks."""
+
+
+class MessageGoneError(SlackRejectedError):
+    """Somebody deleted the message that was to be edited. A retry cannot edit it; a new message can be posted."""

@@ -264,6 +264,18 @@ class Store(Protocol):
     def first_gap(self, group: Group, within: TimeRange) -> TimeRange | None:
         """The first stretch of the range that update has not counted, if any."""
 
+    def first_uncounted(self, group: Group, before: datetime) -> datetime | None:
+        """Where the gap directly before a moment begins: the end of the latest counted stretch before it.
+
+        None when there is no such stretch (what was never counted is no gap), or when it reaches the moment.
+        """
+
+    def exclusively(self, group: Group, stage: str) -> AbstractContextManager[None]:
+        """Inside the block nobody else is in a block of the same group and stage; waits for its turn.
+
+        The turn ends with the block, also on exceptions, and when the process dies.
+        """
+
     # fits
     def save_fit(self, fit: Fit) -> None: ...
 

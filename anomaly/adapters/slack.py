@@ -32,7 +32,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
 from anomaly.adapters.messages import Block, fallback_text, headline, incident_blocks
-from anomaly.exceptions import SlackRejectedError, SlackUnavailableError
+from anomaly.exceptions import MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import Incident, Links, Posted
 
@@ -65,7 +65,7 @@ _WHAT_TO_DO = {
     "token_revoked": "install the bot again and put its new token into the Slack connection",
     "token_expired": "install the bot again and put its new token into the Slack connection",
     "missing_scope": "add the scope to the bot and install it again",
-    "message_not_found": "somebody deleted the message; the incident's next message starts anew",
+    "message_not_found": "somebody deleted it; post it anew",
     "invalid_blocks": "this is a mistake in anomaly.adapters.messages; report it with this text",
     "restricted_action": "a workspace setting keeps the bot from posting there; ask a workspace administrator",
 }
@@ -250,7 +250,7 @@ class SlackChannel:
         for message in response["messages"]:
             if message["ts"] == ts:
                 return _payload_of(message)
-        raise SlackRejectedError(
+        raise MessageGoneError(
             f"Slack has no message {ts} in channel {channel} any more: {_WHAT_TO_DO['message_not_found']}"
         )
 
@@ -314,7 +314,11 @@ def _raise(method: str, where: str, failure: Exception) -> NoReturn:
             f"Slack answered {at} with {error or 'no JSON'} (HTTP {status}). The message is kept and tried again"
         ) from failure
     details = _details(data)
-    kind = _FileNotReadyError if error == "invalid_blocks" and "slack file" in details else SlackRejectedError
+    kind: type[SlackRejectedError] = SlackRejectedError
+    if error == "message_not_found":
+        kind = MessageGoneError
+    elif error == "invalid_blocks" and "slack file" in details:
+        kind = _FileNotReadyError
     advice = _WHAT_TO_DO.get(error, f"see https://docs.slack.dev/reference/methods/{method}#errors")
     raise kind(f"Slack refused {at}: {error}{f' ({details})' if details else ''}; {advice}") from failure
 
