@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -132,6 +133,49 @@ def test_updated_ranges_join_where_they_touch_and_the_first_gap_is_found(store: 
         START + 12 * HOUR, START + 14 * HOUR, HOUR
     )
     assert store.updated_until(group) == START + 12 * HOUR
+
+
+def test_the_gap_before_a_moment_begins_where_the_latest_counted_stretch_ends(
+    store: PostgresStore, group: Group
+) -> None:
+    assert store.first_uncounted(group, START) is None
+    for first, last in ((2, 4), (8, 12)):
+        store.mark_updated(
+            group, TimeRange(START + first * HOUR, START + last * HOUR, HOUR), rows_read=0, events=0, at=START
+        )
+    found = {hour: store.first_uncounted(group, START + hour * HOUR) for hour in (1, 2, 3, 4, 5, 8, 9, 12, 20)}
+    four, twelve = START + 4 * HOUR, START + 12 * HOUR
+    assert found == {1: None, 2: None, 3: None, 4: None, 5: four, 8: four, 9: None, 12: None, 20: twelve}
+
+
+def test_a_stage_of_a_group_has_one_run_at_a_time_and_others_are_not_held_up(
+    store: PostgresStore, group: Group, make_group: Callable[..., Group]
+) -> None:
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with store.exclusively(group, "update"):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with store.exclusively(group, "update"):
+        other.start()
+        assert waiting.wait(10)
+        with store.exclusively(group, "alert"), store.exclusively(make_group(name="payments"), "update"):
+            other.join(0.3)
+        assert other.is_alive()
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_turn_ends_with_an_exception_inside_it(store: PostgresStore, group: Group) -> None:
+    with pytest.raises(RuntimeError, match="broken"), store.exclusively(group, "update"):
+        raise RuntimeError("broken")
+    with store.exclusively(group, "update"):
+        pass
 
 
 def test_quarantine_keeps_each_bad_row_once_and_counts_its_copies(store: PostgresStore, group: Group) -> None:

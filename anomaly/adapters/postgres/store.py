@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,10 @@ from anomaly.ports import (
     Variable,
 )
 
+log = logging.getLogger(__name__)
+
 _SENDER_LOCK = 7_203_115_012
+_STAGE_LOCK = 7_203_115_013
 _PREDICTION_COLUMNS = (
     "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, kind"
 )
@@ -176,6 +180,29 @@ class PostgresStore:
                     return TimeRange(at, start, within.step)
                 at = max(at, end)
         return TimeRange(at, within.end, within.step) if at < within.end else None
+
+    def first_uncounted(self, group: Group, before: datetime) -> datetime | None:
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT range_end FROM updated_ranges WHERE group_name = %s AND range_start < %s "
+                "ORDER BY range_start DESC LIMIT 1",
+                (group.name, before),
+            )
+            latest = cast("tuple[datetime] | None", cursor.fetchone())
+            return latest[0] if latest is not None and latest[0] < before else None
+
+    @contextmanager
+    def exclusively(self, group: Group, stage: str) -> Iterator[None]:
+        with self._cursor() as cursor:
+            key = (_STAGE_LOCK % 2**31, f"{stage} {group.name}")
+            cursor.execute("SET LOCAL statement_timeout = 0")
+            cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key)
+            if cursor.fetchone() == (False,):
+                log.info("another %s of group %s is running; waiting for its end", stage, group.name)
+                cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", key)
+            # The session keeps the lock. A transaction left open for the length of a stage would hold back vacuum.
+            cursor.connection.commit()
+            yield
 
     def updated_until(self, group: Group) -> datetime | None:
         with self._cursor() as cursor:
