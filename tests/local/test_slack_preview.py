@@ -107,6 +107,17 @@ def test_an_update_replaces_the_text_and_marks_the_message(preview: Preview) -> 
     assert "(edited)" in preview.page()
 
 
+def test_a_deleted_message_is_gone_also_after_a_restart(tmp_path: Path, preview: Preview) -> None:
+    kept, posted = preview.post("kept"), preview.post("deleted")
+    where = {"channel": posted["channel"], "ts": posted["ts"]}
+
+    assert preview.call("chat.delete", **where) == {"ok": True, **where}
+    assert preview.call("chat.delete", **where)["error"] == "message_not_found"
+    for shown in (preview, Preview(tmp_path)):
+        history = shown.call("conversations.history", channel="#alerts")
+        assert [message["ts"] for message in history["messages"]] == [kept["ts"]]
+
+
 def test_everything_survives_a_restart(tmp_path: Path, preview: Preview) -> None:
     file = preview.upload()
     image = {"type": "image", "slack_file": {"id": file}, "alt_text": "a chart"}

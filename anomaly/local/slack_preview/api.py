@@ -121,6 +121,13 @@ def _update(call: Call) -> Record:
     return {"channel": channel["id"], "ts": message["ts"], "text": message["text"], "message": public}
 
 
+def _delete_message(call: Call) -> Record:
+    channel = call.channel()
+    message = call.message(channel, "ts")
+    call.workspace.delete_message(channel["id"], message["ts"])
+    return {"channel": channel["id"], "ts": message["ts"]}
+
+
 def _permalink(call: Call) -> Record:
     channel = call.channel()
     message = call.message(channel, "message_ts")
@@ -197,6 +204,7 @@ def _delete_file(call: Call) -> Record:
 
 METHODS: dict[str, Callable[[Call], Record]] = {
     "auth.test": _auth_test,
+    "chat.delete": _delete_message,
     "chat.getPermalink": _permalink,
     "chat.postMessage": _post_message,
     "chat.update": _update,

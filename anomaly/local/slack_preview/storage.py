@@ -75,6 +75,10 @@ class Workspace:
         self._messages[channel][message["ts"]] = message
         _write(self._folder / "messages" / channel / f"{message['ts']}.json", message)
 
+    def delete_message(self, channel: str, ts: str) -> None:
+        del self._messages[channel][ts]
+        (self._folder / "messages" / channel / f"{ts}.json").unlink()
+
     # --- files --------------------------------------------------------------------------------------------------
 
     def announce_file(self, name: str, length: int) -> Record:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import struct
-import zlib
 from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -16,9 +14,10 @@ import pytest
 
 from anomaly.adapters.messages import shortened
 from anomaly.adapters.slack import PROCESSING_WAITS, SlackChannel
-from anomaly.exceptions import SlackRejectedError, SlackUnavailableError
+from anomaly.exceptions import MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import Incident, Links, Posted
+from tests.adapters.slack.pictures import png
 
 if TYPE_CHECKING:
     from tests.adapters.slack.conftest import Preview
@@ -30,17 +29,6 @@ NOT_READY = {
     "errors": ["invalid slack file [json-pointer:/blocks/3/slack_file]"],
 }
 LIMITED = {"ok": False, "error": "ratelimited"}
-
-
-def png(shade: int = 0) -> bytes:
-    """A grey pixel."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes([0, shade]))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 @pytest.fixture
@@ -319,13 +307,18 @@ def test_blocks_that_slack_refuses_are_named_with_their_place(
         channel.post(group, incident, png=png(), links=NO_LINKS, key="k")
 
 
+@pytest.mark.parametrize("when", ["before", "while it is edited"])
 def test_a_message_that_somebody_deleted_cannot_be_edited(
-    preview: Preview, channel: SlackChannel, group: Group, incident: Incident
+    preview: Preview, channel: SlackChannel, group: Group, incident: Incident, when: str
 ) -> None:
     posted = channel.post(group, incident, png=png(), links=NO_LINKS, key="k")
+    if when == "while it is edited":
+        preview.fail("chat.update", {"ok": False, "error": "message_not_found"})
+    else:
+        preview.call("chat.delete", channel=posted.channel, ts=posted.ts)
 
-    with pytest.raises(SlackRejectedError, match="deleted"):
-        channel.update(group, replace(told(incident, posted), slack_ts="1000000000.000000"), links=NO_LINKS)
+    with pytest.raises(MessageGoneError, match="post it anew"):
+        channel.update(group, told(incident, posted), links=NO_LINKS)
 
 
 def test_an_incident_without_a_message_cannot_be_edited(

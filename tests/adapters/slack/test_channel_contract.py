@@ -1,0 +1,89 @@
+"""The contract of the port `Channel`: the same for the real adapter, on the preview, and for the stages' fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anomaly.adapters.slack import SlackChannel
+from anomaly.exceptions import MessageGoneError
+from anomaly.groups import Group
+from anomaly.ports import Channel, Incident, Links, Posted
+from tests.adapters.slack.pictures import png
+from tests.fakes import RecordedChannel
+
+if TYPE_CHECKING:
+    from tests.adapters.slack.conftest import Preview
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A channel, with the eyes and hands of somebody who is in it."""
+
+    port: Channel
+    count: Callable[[], int]
+    """Messages that are there."""
+    delete: Callable[[Posted], Any]
+
+
+@pytest.fixture(params=["Slack", "fake"])
+def reached(request: pytest.FixtureRequest) -> Reached:
+    if request.param == "fake":
+        fake = RecordedChannel()
+        return Reached(fake, lambda: len(fake.posted), lambda posted: fake.delete(posted.ts))
+    preview: Preview = request.getfixturevalue("preview")
+    return Reached(
+        SlackChannel("xoxb-test", preview.api),
+        lambda: len(preview.messages()),
+        lambda posted: preview.call("chat.delete", channel=posted.channel, ts=posted.ts),
+    )
+
+
+def told(incident: Incident, posted: Posted) -> Incident:
+    return replace(incident, channel=posted.channel, slack_ts=posted.ts)
+
+
+def test_a_post_says_where_it_is(reached: Reached, group: Group, incident: Incident) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+
+    assert reached.count() == 1
+    assert posted.channel
+    assert posted.ts
+    assert (posted.permalink or "").startswith("http")
+
+
+def test_the_same_key_again_finds_the_message_and_another_key_makes_another(
+    reached: Reached, group: Group, incident: Incident
+) -> None:
+    first = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+
+    assert reached.port.post(group, incident, png=png(), links=Links(), key="k") == first
+    assert reached.count() == 1
+    assert reached.port.post(group, incident, png=png(), links=Links(), key="another").ts != first.ts
+    assert reached.count() == 2
+
+
+@pytest.mark.parametrize("chart", [None, png(7)], ids=["with the same chart", "with a new chart"])
+def test_an_update_edits_in_place(reached: Reached, group: Group, incident: Incident, chart: bytes | None) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+
+    edited = reached.port.update(group, replace(told(incident, posted), resolved=True), links=Links(), png=chart)
+
+    assert (edited.channel, edited.ts) == (posted.channel, posted.ts)
+    assert reached.count() == 1
+
+
+def test_a_message_that_somebody_deleted_is_gone_and_its_key_is_free_again(
+    reached: Reached, group: Group, incident: Incident
+) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+    reached.delete(posted)
+
+    with pytest.raises(MessageGoneError):
+        reached.port.update(group, told(incident, posted), links=Links())
+    anew = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+    assert anew.ts != posted.ts
+    assert reached.port.update(group, told(incident, anew), links=Links()).ts == anew.ts
