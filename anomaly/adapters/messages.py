@@ -20,8 +20,6 @@ from anomaly.ports import Incident, IncidentVariable, Links
 Block = dict[str, Any]
 
 HEADER_LIMIT = 150
-SECTION_LIMIT = 3000
-FIELD_LIMIT = 2000
 ALT_TEXT_LIMIT = 2000
 LISTED = 8
 """Variables with a line of their own; the rest is named in one more line, as far as it goes."""

@@ -15,7 +15,11 @@ likelihood alone is not to be trusted with it: ``scipy.stats.nct.fit`` raises no
 3. What does not pass gets Student's t with 8 degrees of freedom at the robust scale: a wider net, never a
    narrower one.
 
-Non-central t: N. L. Johnson, S. Kotz, N. Balakrishnan, "Continuous Univariate Distributions", vol. 2, ch. 31.
+Sources:
+    Non-central t: N. L. Johnson, S. Kotz, N. Balakrishnan, "Continuous Univariate Distributions", vol. 2, ch. 31.
+    The limit of the Kolmogorov-Smirnov distance: N. Smirnov, "Table for Estimating the Goodness of Fit of
+    Empirical Distributions", Annals of Mathematical Statistics 19 (1948).
+    Scale from quantiles: P. J. Huber, E. M. Ronchetti, "Robust Statistics", 2nd ed., ch. 5.
 """
 
 from __future__ import annotations
@@ -40,7 +44,11 @@ MIN_DISTINCT = 20
 MIN_STANDARD_SCALE = 0.2
 """A fitted scale below this share of the robust one has collapsed onto a spike."""
 KS_LIMIT = 1.63
-"""Kolmogorov-Smirnov: sqrt(M) times the distance stays below this in 99 of 100 samples of the right family."""
+"""Kolmogorov-Smirnov: sqrt(M) times the distance stays below this in 99 of 100 samples of the right distribution.
+
+Smirnov's limit for large M, sqrt(-ln(0.01 / 2) / 2). It holds for parameters that are known beforehand; fitted ones
+come closer to their own residuals, so that the gate is wider than 1 in 100: it refuses the wrong family, and
+leaves the right one alone."""
 SMALLEST_PROBABILITY = 1e-12
 """Tail probabilities are not told apart below this: scipy's tails lose their digits."""
 
@@ -74,7 +82,8 @@ def robust_scale(residuals: ArrayLike, *, floor: float = SCALE_FLOOR) -> float:
     """Scale of the residuals, equal to the standard deviation when they are normal.
 
     The largest of: the range from the 5 % to the 95 % quantile over 3.29, the 99.5 % quantile of the distance
-    from the median over 2.81 (so that a heavy tail counts), and the floor.
+    from the median over 2.81 (so that a heavy tail counts), and the floor. The divisors are what the same range and
+    distance are in standard deviations of a normal distribution: 2 * 1.645 and 2.807.
     """
     r = np.asarray(residuals, dtype=np.float64)
     low, middle, high = np.quantile(r, [0.05, 0.5, 0.95])

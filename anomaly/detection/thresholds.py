@@ -11,7 +11,6 @@ with probability ``false_alerts_per_week / (V n)``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import timedelta
 
 from anomaly.detection.residuals import FittedDistribution
@@ -51,8 +50,3 @@ def return_period(probability: float, interval: timedelta) -> timedelta:
     """1 / probability in time: how long one waits, on average, for such an interval by chance."""
     hours = interval.total_seconds() / 3600 / probability
     return timedelta(hours=min(hours, 24 * 365.25 * 100_000))
-
-
-def combined(probabilities: Sequence[float]) -> float:
-    """The smallest of several tail probabilities, corrected for having looked at all of them (Bonferroni)."""
-    return min(1.0, min(probabilities) * len(probabilities))

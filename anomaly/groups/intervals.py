@@ -91,12 +91,6 @@ class TimeRange:
             at = until
 
 
-def to_datetime(moment: np.datetime64) -> datetime:
-    """A datetime64 in UTC as an aware datetime."""
-    seconds = int(moment.astype("datetime64[s]").astype(np.int64))
-    return EPOCH + timedelta(seconds=seconds)
-
-
 def to_datetime64(moment: datetime) -> np.datetime64:
     """An aware datetime as datetime64[s] in UTC."""
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")

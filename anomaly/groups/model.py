@@ -197,13 +197,6 @@ def _whole_steps(interval: timedelta) -> timedelta:
     return interval
 
 
-def _aware(written: Any) -> Any:
-    """YAML turns an unquoted timestamp with offset into a naive UTC datetime; PyYAML 6 keeps the offset."""
-    if isinstance(written, datetime) and written.tzinfo is None:
-        raise ValueError("a moment with an offset, such as 2026-01-01T00:00:00+01:00")
-    return written
-
-
 class Group(_Frozen):
     """A named set of variables with one source, one interval, one owner and one policy."""
 

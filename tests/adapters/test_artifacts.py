@@ -1,3 +1,5 @@
+"""Charts and networks in a folder and on S3: what is saved is read back, what was changed is refused."""
+
 from __future__ import annotations
 
 import hashlib

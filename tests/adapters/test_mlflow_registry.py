@@ -391,7 +391,7 @@ def test_a_network_damaged_after_registration_is_not_loaded_through_mlflow(place
 # --- a server that is not there ---------------------------------------------------------------------------------
 
 
-def test_a_server_that_does_not_answer_is_told_within_seconds(
+def test_a_server_that_is_not_there_is_named_with_the_setting_that_points_to_it(
     tmp_path: Path, named_group: Callable[[str], Group], make_fit: Callable[..., Fit]
 ) -> None:
     group = named_group("carriers")
@@ -399,15 +399,18 @@ def test_a_server_that_does_not_answer_is_told_within_seconds(
         unused.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
         registry = MlflowRegistry(uri, str(tmp_path))
-        begun = time.monotonic()
         with pytest.raises(RegistryUnavailableError, match=f"{uri} did not answer.*MLFLOW_TRACKING_URI"):
             registry.start_run(group, make_fit(group, "f1"))
-    assert time.monotonic() - begun < 40
 
 
-def test_a_server_that_fails_is_tried_again_later(tmp_path: Path, named_group: Callable[[str], Group]) -> None:
+def test_a_server_that_fails_is_asked_three_times_and_then_left_to_the_scheduler(
+    tmp_path: Path, named_group: Callable[[str], Group]
+) -> None:
+    asked: list[str] = []
+
     class Failing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.path)
             self.send_response(503)
             self.end_headers()
 
@@ -420,6 +423,7 @@ def test_a_server_that_fails_is_tried_again_later(tmp_path: Path, named_group: C
         with pytest.raises(RegistryUnavailableError, match="champion of anomaly.carriers"):
             registry.champion_version(named_group("carriers"))
         server.shutdown()
+    assert len(asked) == 3
 
 
 def test_what_the_server_refuses_for_good_is_a_matter_of_configuration(place: Place) -> None:

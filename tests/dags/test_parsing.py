@@ -1,4 +1,4 @@
-"""The DAG files: one pair of DAGs per group file, quick to parse, and no group hurt by another's mistake."""
+"""The DAG files: one pair of DAGs per group file, light to parse, and no group hurt by another's mistake."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ HEAVY = {
     "great_expectations", "keras", "matplotlib", "mlflow", "onnx", "onnxruntime", "pandas", "psycopg2", "scipy",
     "slack_sdk", "sqlalchemy", "tensorflow", "tf2onnx",
 }  # fmt: skip
-PARSING_SECONDS = 5
-"""Of the DAG files alone, on a machine that is busy with other tests; alone it takes half a second."""
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,6 @@ def test_parsing_imports_nothing_heavy(parsed: Any) -> None:
     added = {module.partition(".")[0] for module in parsed["modules"]}
     assert not added & HEAVY
     assert "anomaly" in added
-
-
-def test_parsing_is_quick(parsed: Any) -> None:
-    assert parsed["seconds"] < PARSING_SECONDS
 
 
 def test_every_group_file_makes_two_dags(parsed: Any) -> None:

@@ -1,3 +1,5 @@
+"""The candidates: how large they are, in which order they stand, and what those without weights forecast."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Which candidate wins a variable: the smallest error, and on a par the simpler one and the champion."""
+
 from __future__ import annotations
 
 import numpy as np

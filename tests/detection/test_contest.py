@@ -1,3 +1,5 @@
+"""The contest of candidates: what each may see, and over which windows their errors are counted."""
+
 from __future__ import annotations
 
 from datetime import timedelta

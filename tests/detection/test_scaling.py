@@ -1,3 +1,5 @@
+"""Scaling per variable: there and back, from the training part alone."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Training, validation and test period: every window in one of them, in the order of time."""
+
 from __future__ import annotations
 
 from itertools import pairwise

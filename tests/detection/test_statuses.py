@@ -1,3 +1,5 @@
+"""Which variables are fitted, and what the others get in place of a network."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -20,7 +20,7 @@ from anomaly.detection.windows import (
     recent_and_seasonal,
     same_time_in_weeks,
 )
-from anomaly.groups.intervals import to_datetime, to_datetime64
+from anomaly.groups.intervals import to_datetime64
 
 HOUR = timedelta(hours=1)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago"]
@@ -29,6 +29,11 @@ steps = st.sampled_from([timedelta(minutes=15), timedelta(minutes=30), HOUR, tim
 zones = st.sampled_from(ZONES).map(ZoneInfo)
 MAKERS: list[Callable[[timedelta], WindowSpec]] = [recent_and_seasonal, same_time_in_weeks]
 specs = st.sampled_from(MAKERS)
+
+
+def to_datetime(moment: np.datetime64) -> datetime:
+    """A datetime64[s] in UTC as an aware datetime."""
+    return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
 def starts_from(first: datetime, step: timedelta, number: int) -> NDArray[np.datetime64]:

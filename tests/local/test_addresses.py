@@ -1,3 +1,5 @@
+"""Ports of the embedded stack: busy ones are named, free ones are found."""
+
 from __future__ import annotations
 
 import socket

@@ -1,3 +1,5 @@
+"""The runs of `make run`: history, fits and predictions that join up without gap or overlap."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""The embedded PostgreSQL: it runs in awkward places, asks for a password, and has the sample behind a reader."""
+
 from __future__ import annotations
 
 import psycopg2

@@ -1,3 +1,5 @@
+"""Children of the embedded stack: none outlives it, and one that ends early is told with its log."""
+
 from __future__ import annotations
 
 import os

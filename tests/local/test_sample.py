@@ -1,3 +1,5 @@
+"""The sample: real flights and weather as events, each at the moment that its data implies."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,5 @@
+"""What a run found, as JSON and as tables."""
+
 from __future__ import annotations
 
 import io
@@ -49,9 +51,9 @@ def test_the_file_has_every_incident_with_offsets_and_all_variables(
     names = [f"v{n}" for n in range(6)]
     (saved,) = store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
     assert saved.id is not None
-    store.enqueue("first", saved.id, "post")
+    store.enqueue(saved.id, "post")
     with store.due(group, at=START) as (entry,):
-        store.delivered(entry, channel="C1", ts="17.5", permalink=None, chart="file:///charts/1.png", at=START)
+        store.delivered(entry, channel="C1", ts="17.5", permalink=None, chart="file:///charts/1.png", told="", at=START)
     summarise([group], store).write(tmp_path / "summary.json")
 
     (found,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["incidents"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg2
 import psycopg2.extensions
@@ -49,8 +48,3 @@ def connected(
         raise unavailable(f"{what} went away: {where(arguments)}: {str(lost).strip()}") from lost
     finally:
         link.close()
-
-
-def rows_of(cursor: Any) -> list[tuple[Any, ...]]:
-    """All rows of the cursor, typed."""
-    return list(cursor.fetchall())

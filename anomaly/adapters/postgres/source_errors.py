@@ -13,7 +13,7 @@ from anomaly.groups.durations import format_duration
 
 _REFUSED_FOR_GOOD = re.compile(
     r"authentication failed|role .* does not exist|database .* does not exist|no pg_hba.conf entry|"
-    r"invalid connection option|no password supplied|permission denied for database"
+    r"no password supplied|permission denied for database"
 )
 
 
