@@ -23,6 +23,10 @@ from anomaly.local.slack_preview.storage import Record, Workspace
 
 UPLOAD_LIMIT = 64 * 2**20
 _IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif"}
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3.5" fill="#40305a"/>'
+    '<path d="M2 9h3l1.5-4.5 2.5 8L11 9h3" fill="none" stroke="#fff" stroke-width="1.5"/></svg>'
+)
 _PAGE_POLICY = "default-src 'none'; img-src 'self' https:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
@@ -41,6 +45,7 @@ def create_app(folder: Path, *, data_docs: Path | None = None) -> Starlette:
         Route("/files/{file}", server.file),
         Route("/api/{method}", server.api, methods=["GET", "POST"]),
         Route("/upload/v1/{file}", server.upload, methods=["POST"]),
+        Route("/favicon.ico", server.icon),
         Route("/healthz", server.healthz),
     ]
     if data_docs is not None:
@@ -88,6 +93,10 @@ class _Server:
             return PlainTextResponse(f"got {len(content)} bytes, expected {file['size']}", status_code=400)
         self._workspace.store_content(file, content)
         return PlainTextResponse(f"OK - {len(content)}")
+
+    async def icon(self, _: Request) -> Response:
+        """Of the preview and the Data Docs: browsers ask for it in any case."""
+        return Response(_ICON, media_type="image/svg+xml")
 
     async def healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok")
