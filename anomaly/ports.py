@@ -245,16 +245,28 @@ class Store(Protocol):
     `StoreUnavailableError`."""
 
     # variables and counts
-    def enrol(self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime) -> tuple[Variable, ...]:
-        """Adds the variables not met before, and returns all of the group's, by name."""
+    def enrol(
+        self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime | Mapping[str, datetime]
+    ) -> tuple[Variable, ...]:
+        """Adds the variables not met before, and returns all of the group's, by name.
 
-    def variables(self, group: Group) -> tuple[Variable, ...]: ...
+        Args:
+            found: type by name.
+            first_interval: of all, or of each by name. An earlier one moves a known variable's beginning.
+        """
+
+    def variables(self, group: Group, *, left_out: bool = False) -> tuple[Variable, ...]:
+        """Those that were met and that the group selects, by name; if asked, also those it has left out since."""
 
     def write_counts(self, group: Group, variables: Sequence[Variable], grid: CountGrid) -> int:
         """Upserts by COPY; returns how many cells were new or changed."""
 
     def read_counts(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> CountGrid:
-        """Counts as stored; NaN where there is none."""
+        """Counts as stored; NaN where there is none.
+
+        Raises:
+            ConfigurationError: the group was counted in intervals of another length, as in the methods below.
+        """
 
     def quarantine(self, group: Group, rows: Sequence[RejectedRow], *, at: datetime) -> int:
         """Keeps the rows; returns how many were not there yet."""
@@ -277,6 +289,9 @@ class Store(Protocol):
         """
 
     # fits
+    def begin_fit(self, fit: Fit) -> Fit:
+        """Saves it unless there is a fit of this id; returns what is there then. A late second start resets nothing."""
+
     def save_fit(self, fit: Fit) -> None: ...
 
     def fit(self, fit_id: str) -> Fit | None: ...
@@ -322,18 +337,30 @@ class Store(Protocol):
     ) -> tuple[Incident, ...]:
         """Upserts by id (None inserts); marks the withdrawn ones; returns them with ids."""
 
-    def enqueue(self, key: str, incident_id: int, action: Literal["post", "update"]) -> bool:
-        """False when the key was there already."""
+    def enqueue(self, incident_id: int, action: Literal["post", "update"]) -> bool:
+        """False when a message about the incident is waiting already: it will tell what is new by then, too."""
 
     def due(self, group: Group, *, at: datetime) -> AbstractContextManager[Sequence[OutboxEntry]]:
         """Undelivered entries whose time has come, oldest first; inside the block no second sender gets them."""
 
     def delivered(
-        self, entry: OutboxEntry, *, channel: str, ts: str, permalink: str | None, chart: str | None, at: datetime
-    ) -> None: ...
+        self,
+        entry: OutboxEntry,
+        *,
+        channel: str,
+        ts: str,
+        permalink: str | None,
+        chart: str | None,
+        told: str,
+        at: datetime,
+    ) -> None:
+        """Notes where the message is, and the digest of what it says."""
 
-    def dropped(self, entry: OutboxEntry, *, at: datetime) -> None:
+    def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
         """Takes the entry out of the queue: there is nothing left to tell."""
+
+    def message_gone(self, entry: OutboxEntry, *, at: datetime) -> None:
+        """Somebody deleted the message: the entry is done, and the incident has none."""
 
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None: ...
 

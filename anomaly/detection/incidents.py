@@ -72,14 +72,16 @@ class Incident:
     permalink: str | None = None
     chart: str | None = None
     withdrawn: bool = False
-    """Late rows explained all of it: it was never one."""
+    """Nothing is left of it: late rows explained it, or it has grown together with an older one."""
+    told: str | None = None
+    """Digest of what its message says."""
 
     def says_the_same_as(self, other: Incident) -> bool:
         """Whether a message about either would read the same."""
         return replace(other, **{name: getattr(self, name) for name in _DELIVERY}) == self
 
 
-_DELIVERY = ("id", "channel", "slack_ts", "permalink", "chart")
+_DELIVERY = ("id", "channel", "slack_ts", "permalink", "chart", "told")
 
 
 def gather(

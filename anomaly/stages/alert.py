@@ -9,16 +9,17 @@ is edited; the channel hears of it once.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from anomaly.detection.incidents import Anomaly, Incident, gather
-from anomaly.exceptions import AnomalyError, SlackRejectedError, SlackUnavailableError
+from anomaly.exceptions import AnomalyError, MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
     Channel,
@@ -29,6 +30,7 @@ from anomaly.ports import (
     FittedVariable,
     Links,
     OutboxEntry,
+    Posted,
     Store,
 )
 
@@ -39,6 +41,7 @@ CHART_BEFORE = timedelta(days=4)
 CHART_AFTER = timedelta(days=1)
 LONGEST_WAIT = timedelta(hours=6)
 FIRST_WAIT = timedelta(minutes=1)
+MOST_DOUBLINGS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +90,20 @@ def alert(
         SlackRejectedError: Slack refused a message for good; it stays in the outbox too, for after the mending.
     """
     within = group.range(start, end)
-    anomalies, until = _anomalies_around(group, within, store)
-    before = _stored_around(group, anomalies, within, until, store)
-    gathered = gather(
-        group.name,
-        anomalies,
-        step=group.interval,
-        merge_gap=group.incidents.merge_gap,
-        min_anomalies=group.incidents.min_anomalies,
-        until=until,
-    )
-    matched, withdrawn = _matched(gathered, before)
-    saved = store.save_incidents(group, matched, withdrawn=[w.id for w in withdrawn if w.id is not None])
-    _enqueue(saved, withdrawn, before, store)
+    with store.exclusively(group, "alert"):
+        anomalies, until, begin = _anomalies_around(group, within, store)
+        before = store.incidents(group, TimeRange(begin, until, group.interval))
+        gathered = gather(
+            group.name,
+            anomalies,
+            step=group.interval,
+            merge_gap=group.incidents.merge_gap,
+            min_anomalies=group.incidents.min_anomalies,
+            until=until,
+        )
+        matched, withdrawn = _matched(gathered, before)
+        saved = store.save_incidents(group, matched, withdrawn=[w.id for w in withdrawn if w.id is not None])
+        _enqueue([*saved, *(replace(w, withdrawn=True, resolved=True) for w in withdrawn)], store)
 
     posted, edited, failures = _deliver(
         group, store=store, charts=charts, chart_store=chart_store, channel=channel, links=links, now=now
@@ -123,26 +127,22 @@ def alert(
     return report
 
 
-def _anomalies_around(group: Group, within: TimeRange, store: Store) -> tuple[Sequence[Anomaly], datetime]:
-    """The anomalies of every incident that the range can touch, and the end of the last judged interval.
+def _anomalies_around(group: Group, within: TimeRange, store: Store) -> tuple[Sequence[Anomaly], datetime, datetime]:
+    """The anomalies of every incident that the range can touch, the end of the last judged interval, and where the
+    search began.
 
-    Going back, the search ends where no anomaly lies in a whole merge gap. Going forward it takes all there is,
-    so that running an old range again does not cut short what happened later.
+    Going back, the search ends where no anomaly lies in a whole merge gap, and not after the beginning of an
+    incident that still goes on: a pause of the scheduler must not leave it open for ever. Going forward it takes
+    all there is, so that running an old range again does not cut short what happened later.
     """
     latest = store.predicted_until(group)
     until = max(within.end, latest + group.interval) if latest else within.end
-    begin = group.floor(within.start - group.lateness)
+    going_on = [incident.start for incident in store.incidents(group) if not incident.resolved]
+    begin = min([group.floor(within.start - group.lateness), *going_on])
     gap = group.incidents.merge_gap + group.interval
     while earlier := store.anomalies(group, TimeRange(group.floor(begin - gap), begin, group.interval)):
         begin = earlier[0].start
-    return store.anomalies(group, TimeRange(begin, until, group.interval)), until
-
-
-def _stored_around(
-    group: Group, anomalies: Sequence[Anomaly], within: TimeRange, until: datetime, store: Store
-) -> tuple[Incident, ...]:
-    begin = min([group.floor(within.start - group.lateness), *(a.start for a in anomalies[:1])])
-    return store.incidents(group, TimeRange(begin, until, group.interval))
+    return store.anomalies(group, TimeRange(begin, until, group.interval)), until, begin
 
 
 def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[list[Incident], list[Incident]]:
@@ -159,29 +159,34 @@ def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[
     return matched, left
 
 
-_DELIVERED = ("channel", "slack_ts", "permalink", "chart")
+_DELIVERED = ("channel", "slack_ts", "permalink", "chart", "told")
 
 
-def _enqueue(
-    saved: Sequence[Incident], withdrawn: Sequence[Incident], before: Sequence[Incident], store: Store
-) -> None:
-    known = {old.id: old for old in before}
-    for incident in saved:
+def _enqueue(incidents: Sequence[Incident], store: Store) -> None:
+    """A message for each incident that has none, an edit for each whose message says something else.
+
+    Both follow from what is stored, not from what this run changed: a run that died before it came here is made
+    up for by the next one.
+    """
+    for incident in incidents:
         if incident.id is None:
             continue
-        old = known.get(incident.id)
-        if old is None:
-            store.enqueue(f"incident-{incident.id}-post", incident.id, "post")
-        elif not incident.says_the_same_as(old):
-            store.enqueue(f"incident-{incident.id}-update-{_digest(incident)}", incident.id, "update")
-    for incident in withdrawn:
-        if incident.id is not None:
-            store.enqueue(f"incident-{incident.id}-withdraw-{_digest(incident)}", incident.id, "update")
+        if incident.slack_ts is None:
+            if not incident.withdrawn:
+                store.enqueue(incident.id, "post")
+        elif incident.told != digest(incident):
+            store.enqueue(incident.id, "update")
 
 
-def _digest(incident: Incident) -> str:
-    told = replace(incident, slack_ts=None, permalink=None, chart=None, channel=None)
-    return hashlib.sha256(repr(astuple(told)).encode()).hexdigest()[:16]
+def digest(incident: Incident) -> str:
+    """Of what a message about the incident says; equal for incidents that read the same."""
+    silent = replace(incident, id=None, channel=None, slack_ts=None, permalink=None, chart=None, told=None)
+    said = json.dumps(asdict(silent), default=_as_text, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
 
 
 def _deliver(
@@ -196,22 +201,23 @@ def _deliver(
 ) -> tuple[int, int, list[AnomalyError]]:
     posted = edited = 0
     failures: list[AnomalyError] = []
-    told: dict[int, Incident] = {}
     with store.due(group, at=now) as entries:
         for entry in entries:
-            incident = told.get(entry.incident.id or 0, entry.incident)
-            if incident.withdrawn and incident.slack_ts is None:
-                store.dropped(entry, at=now)
-                continue
+            incident = entry.incident
             try:
-                if entry.action == "post":
-                    told[incident.id or 0] = _post(group, entry, store, charts, chart_store, channel, links, now)
+                if incident.withdrawn and incident.slack_ts is None:
+                    store.dropped(entry, reason="withdrawn before it was told", at=now)
+                elif incident.slack_ts is None:
+                    _post(group, entry, store, charts, chart_store, channel, links, now)
                     posted += 1
-                elif incident.slack_ts is not None:
-                    _edit(group, entry, incident, store, charts, chart_store, channel, links, now)
+                else:
+                    _edit(group, entry, store, charts, chart_store, channel, links, now)
                     edited += 1
+            except MessageGoneError as gone:
+                log.warning("the message of incident %s is gone; the next run posts a new one: %s", incident.id, gone)
+                store.message_gone(entry, at=now)
             except (SlackUnavailableError, SlackRejectedError) as refused:
-                wait = min(FIRST_WAIT * 2**entry.attempts, LONGEST_WAIT)
+                wait = min(FIRST_WAIT * 2 ** min(entry.attempts, MOST_DOUBLINGS), LONGEST_WAIT)
                 store.postponed(entry, error=str(refused), until=now + wait)
                 log.warning("message %s was not delivered, next try in %s: %s", entry.key, wait, refused)
                 failures.append(refused)
@@ -227,18 +233,16 @@ def _post(
     channel: Channel,
     links: Links,
     now: datetime,
-) -> Incident:
+) -> None:
     incident = entry.incident
     png, chart = _drawn(group, incident, store, charts, chart_store)
     done = channel.post(group, incident, png=png, links=links, key=entry.key)
-    store.delivered(entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=chart, at=now)
-    return replace(incident, channel=done.channel, slack_ts=done.ts, permalink=done.permalink, chart=chart)
+    _note(entry, done, chart, store, now)
 
 
 def _edit(
     group: Group,
     entry: OutboxEntry,
-    incident: Incident,
     store: Store,
     charts: Charts,
     chart_store: ChartStore,
@@ -246,9 +250,21 @@ def _edit(
     links: Links,
     now: datetime,
 ) -> None:
+    incident = entry.incident
     png, chart = (None, None) if incident.withdrawn else _drawn(group, incident, store, charts, chart_store)
-    done = channel.update(group, incident, links=links, png=png)
-    store.delivered(entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=chart, at=now)
+    _note(entry, channel.update(group, incident, links=links, png=png), chart, store, now)
+
+
+def _note(entry: OutboxEntry, done: Posted, chart: str | None, store: Store, now: datetime) -> None:
+    store.delivered(
+        entry,
+        channel=done.channel,
+        ts=done.ts,
+        permalink=done.permalink,
+        chart=chart,
+        told=digest(entry.incident),
+        at=now,
+    )
 
 
 def _drawn(
@@ -272,14 +288,15 @@ def chart_data(group: Group, incident: Incident, store: Store) -> ChartData:
         max(min(group.floor(incident.end + CHART_AFTER), latest + group.interval), incident.end),
         group.interval,
     )
-    names = [part.variable for part in incident.variables[:CHART_VARIABLES]]
     by_name = {v.name: v for v in store.variables(group)}
+    names = [part.variable for part in incident.variables if part.variable in by_name][:CHART_VARIABLES]
     variables = [by_name[name] for name in names]
     counts = store.read_counts(group, variables, shown).counts
     predictions = store.read_predictions(group, variables, shown)
     fitted: dict[str, FittedVariable] = {}
-    for fit in store.champions(group, shown):
-        fitted |= {f.variable.name: f for f in store.fitted(fit.id) if f.distribution}
+    # The first that judged the incident: a later one has other thresholds.
+    for fit in store.champions(group, group.range(incident.start, incident.end))[:1]:
+        fitted = {f.variable.name: f for f in store.fitted(fit.id, residuals=True, names=names) if f.distribution}
 
     unknown = np.full(counts.shape, np.nan)
     parts = []

@@ -9,11 +9,12 @@ TensorFlow is imported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,10 @@ from anomaly.detection.candidates import candidate
 from anomaly.detection.forecasts import Panel, Walk, walk
 from anomaly.detection.residuals import tail_probability
 from anomaly.detection.scaling import Scaler
-from anomaly.exceptions import IncompleteCountsError
+from anomaly.detection.windows import WindowSpec
+from anomaly.exceptions import ArtifactCorruptedError, IncompleteCountsError
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import Transform
 from anomaly.ports import (
     ArtifactReader,
     DataChecks,
@@ -38,6 +41,11 @@ from anomaly.ports import (
 
 log = logging.getLogger(__name__)
 
+CELLS_AT_ONCE = 1_000_000
+"""Variables x intervals that are judged, checked and written at a time; about 300 MB."""
+CATCH_UP = timedelta(days=7)
+"""So far back, intervals that failed runs left without predictions are judged with the next range."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictReport:
@@ -50,6 +58,8 @@ class PredictReport:
     not_judged: int
     """Variables that no champion judges: new, or met after the fit."""
     predictions: int
+    unjudged: int
+    """Counted intervals without a prediction, because their windows reach into a time without counts."""
     anomalies: int
     model_versions: tuple[int, ...]
 
@@ -63,6 +73,7 @@ class PredictReport:
         return (
             f"{self.predictions:,} predictions for {self.variables} variables in {self.intervals} intervals by "
             f"version {versions}; {self.anomalies:,} anomalous; {self.not_judged} variables not judged"
+            + (f"; {self.unjudged:,} intervals not judged for want of history" if self.unjudged else "")
         )
 
 
@@ -86,40 +97,54 @@ def predict(
         ExpectationFailedError: a prediction is not finite, or thresholds are out of order.
     """
     requested = group.range(start, end)
-    within = TimeRange(
-        max(group.floor(requested.start - group.lateness), group.first_interval()), requested.end, requested.step
-    )
     gap = store.first_gap(group, requested)
     if gap is not None:
         raise IncompleteCountsError(
             f"group {group.name!r} has no counts for {gap}; run update for it first: "
             f"anomaly update {group.name} --start {gap.start.isoformat()} --end {gap.end.isoformat()}"
         )
+    within = _with_what_may_have_changed(group, requested, store)
 
-    predictions = anomalies = 0
+    predictions = anomalies = unjudged = 0
     judged: set[str] = set()
     versions = []
     for fit, part in _served_by(store.champions(group, within), within):
-        made = _predict_with(group, fit, part, store=store, artifacts=artifacts, forecaster=forecaster)
-        checks.predictions(group, made, part)
-        anomalies += store.write_predictions(group, made)
-        predictions += int(np.isfinite(made.predicted).sum())
-        judged |= {v.name for v, row in zip(made.variables, made.predicted, strict=True) if np.isfinite(row).any()}
+        champion = _loaded(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
         versions.append(fit.model_version or 0)
+        for piece in part.chunks(max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
+            made = _predictions(group, champion, piece, store)
+            checks.predictions(group, made, piece)
+            anomalies += store.write_predictions(group, made)
+            known = np.isfinite(made.predicted)
+            predictions += int(known.sum())
+            unjudged += int((np.isfinite(made.observed) & ~known).sum())
+            judged |= {v.name for v, row in zip(made.variables, known, strict=True) if row.any()}
 
-    variables = store.variables(group)
     report = PredictReport(
         start=within.start.isoformat(),
         end=within.end.isoformat(),
         intervals=len(within),
         variables=len(judged),
-        not_judged=len(variables) - len(judged),
+        not_judged=len(store.variables(group)) - len(judged),
         predictions=predictions,
+        unjudged=unjudged,
         anomalies=anomalies,
         model_versions=tuple(versions),
     )
     log.info("%s %s: %s", group.name, within, report)
     return report
+
+
+def _with_what_may_have_changed(group: Group, requested: TimeRange, store: Store) -> TimeRange:
+    """The range, begun earlier: by the lateness, and where earlier runs failed, at the first interval that they
+    left without predictions although it is counted."""
+    begin = group.floor(requested.start - group.lateness)
+    latest = store.predicted_until(group)
+    if latest is not None and requested.start - CATCH_UP <= latest + group.interval < begin:
+        missed = TimeRange(latest + group.interval, requested.start, group.interval)
+        if store.first_gap(group, missed) is None:
+            begin = missed.start
+    return TimeRange(max(begin, group.first_interval()), requested.end, requested.step)
 
 
 def _served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fit, TimeRange]]:
@@ -132,24 +157,81 @@ def _served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fi
             yield latest[serves_from], TimeRange(begin, until, within.step)
 
 
-def _predict_with(
-    group: Group,
-    fit: Fit,
-    within: TimeRange,
-    *,
-    store: Store,
-    artifacts: ArtifactReader,
-    forecaster: ForecasterLoader,
-) -> Predictions:
-    fitted = tuple(f for f in store.fitted(fit.id) if f.distribution)
-    variables = tuple(f.variable for f in fitted)
-    panels, reach = _panels(group, fit, fitted, within, store=store, artifacts=artifacts, forecaster=forecaster)
-    known = within.widened(before=max(reach, cleaning.MEMORY))
-    first = len(known) - len(within)
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """A forecast, the variables it serves, and the window that it is shown."""
 
+    rows: NDArray[np.int64]
+    positions: NDArray[np.int64] | None
+    size: int
+    scaler: Scaler
+    window: WindowSpec
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Champion:
+    """A fit, loaded to serve: in the transform and the zone that it was fitted in, whatever the file says now."""
+
+    fit: Fit
+    fitted: tuple[FittedVariable, ...]
+    networks: tuple[_Network, ...]
+    transform: Transform
+    zone: ZoneInfo
+
+
+def _loaded(
+    group: Group, fit: Fit, *, store: Store, artifacts: ArtifactReader, forecaster: ForecasterLoader
+) -> _Champion:
+    """The champion's networks, each file checked against its digest."""
+    fitted = tuple(f for f in store.fitted(fit.id) if f.distribution and f.variable.name in group.variables)
+    files = {file.slot: file for file in store.network_files(fit.id)}
+    networks = []
+    for (slot, name), rows in _rows_by(fitted, lambda f: (f.slot, f.candidate)).items():
+        declared, members = candidate(name), [fitted[row] for row in rows]
+        forecast, positions, size = declared.forecast, None, len(rows)
+        if slot:
+            file = files[slot]
+            forecast = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256)).predict
+            positions, size = np.array([m.position for m in members]), file.variables
+        if forecast is None:
+            raise ArtifactCorruptedError(f"fit {fit.id}: candidate {name!r} needs a network, but the fit notes no file")
+        minimum, maximum = (np.array([getattr(m, f"scaler_{end}") for m in members]) for end in ("minimum", "maximum"))
+        window = declared.window(group.interval)
+        networks.append(_Network(np.array(rows), positions, size, Scaler(minimum, maximum), window, forecast))
+    return _Champion(
+        fit,
+        fitted,
+        tuple(networks),
+        Transform(fit.configuration.get("transform", group.transform)),
+        ZoneInfo(fit.configuration.get("timezone", group.timezone)),
+    )
+
+
+def _predictions(group: Group, champion: _Champion, within: TimeRange, store: Store) -> Predictions:
+    """Judges the range, from the history that its windows reach back to.
+
+    Before that lies the memory of `anomaly.detection.cleaning`, which decides what of the history is believed.
+    """
+    fitted, transform = champion.fitted, champion.transform
+    variables = tuple(f.variable for f in fitted)
+    reach = max((n.window.reach(group.interval) for n in champion.networks), default=timedelta(0))
+    known = within.widened(before=reach + cleaning.MEMORY)
+    first = len(known) - len(within)
     observed = store.read_counts(group, variables, known).counts
     series, anomalous = _with_stand_ins(group, observed[:, :first], variables, known, store)
     lower, upper = np.array([f.lower for f in fitted]), np.array([f.upper for f in fitted])
+    panels = [
+        Panel(
+            rows=n.rows,
+            positions=n.positions,
+            network_variables=n.size,
+            scaler=n.scaler,
+            lags=n.window.lags(within.starts(), group.interval, champion.zone),
+            predict=n.predict,
+        )
+        for n in champion.networks
+    ]
     walked = walk(
         np.concatenate([series, observed[:, first:]], axis=1),
         anomalous,
@@ -158,67 +240,26 @@ def _predict_with(
         lower=lower,
         upper=upper,
         policy=group.threshold,
-        transform=group.transform,
+        transform=transform,
         step=group.interval,
     )
     counted = np.isfinite(observed[:, first:])
+    predicted, low, high = (
+        np.where(counted, transforms.inverse(walked.predicted + shift, transform), np.nan)
+        for shift in (0.0, lower[:, None], upper[:, None])
+    )
     return Predictions(
-        fit_id=fit.id,
+        fit_id=champion.fit.id,
         variables=variables,
         starts=within.starts(),
         observed=observed[:, first:],
-        predicted=np.where(counted, transforms.inverse(walked.predicted, group.transform), np.nan),
-        lower=transforms.inverse(walked.predicted + lower[:, None], group.transform),
-        upper=transforms.inverse(walked.predicted + upper[:, None], group.transform),
+        predicted=predicted,
+        lower=low,
+        upper=high,
         residuals=walked.residuals,
         tail_probabilities=_tail_probabilities(fitted, walked),
         kinds=walked.kinds,
     )
-
-
-def _panels(
-    group: Group,
-    fit: Fit,
-    fitted: Sequence[FittedVariable],
-    within: TimeRange,
-    *,
-    store: Store,
-    artifacts: ArtifactReader,
-    forecaster: ForecasterLoader,
-) -> tuple[list[Panel], timedelta]:
-    """Who predicts whom, and how much history their windows need."""
-    files = {file.slot: file for file in store.network_files(fit.id)}
-    panels, reach = [], timedelta(0)
-    predict_scaled: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    positions: NDArray[np.int64] | None
-    by_network: Mapping[tuple[str, str], list[int]] = _rows_by(fitted, lambda f: (f.slot, f.candidate))
-    for (slot, name), rows in by_network.items():
-        declared = candidate(name)
-        window = declared.window(group.interval)
-        reach = max(reach, window.reach(group.interval))
-        members = [fitted[row] for row in rows]
-        if slot:
-            file = files[slot]
-            network = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
-            predict_scaled, positions = network.predict, np.array([m.position for m in members])
-            size = file.variables
-        else:
-            if declared.forecast is None:
-                raise ValueError(f"fit {fit.id}: candidate {name!r} needs a network, but has no slot")
-            predict_scaled, positions, size = declared.forecast, None, len(rows)
-        panels.append(
-            Panel(
-                rows=np.array(rows),
-                positions=positions,
-                network_variables=size,
-                scaler=Scaler(
-                    np.array([m.scaler_minimum for m in members]), np.array([m.scaler_maximum for m in members])
-                ),
-                lags=window.lags(within.starts(), group.interval, group.zone),
-                predict=predict_scaled,
-            )
-        )
-    return panels, reach
 
 
 def _rows_by(fitted: Sequence[FittedVariable], key: Any) -> dict[Any, list[int]]:

@@ -272,17 +272,29 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
 def test_an_incident_keeps_its_id_and_its_message_when_it_changes(store: PostgresStore, group: Group) -> None:
     (saved,) = store.save_incidents(group, [_incident()])
     assert saved.id is not None
-    assert store.enqueue("k", saved.id, "post")
-    assert not store.enqueue("k", saved.id, "post")
+    assert store.enqueue(saved.id, "post")
+    assert not store.enqueue(saved.id, "update")
     with store.due(group, at=START) as (entry,):
         assert entry.incident == saved
-        store.delivered(entry, channel="C1", ts="12.5", permalink="http://x", chart="file:///c.png", at=START)
+        store.delivered(
+            entry, channel="C1", ts="12.5", permalink="http://x", chart="file:///c.png", told="digest", at=START
+        )
     with store.due(group, at=START) as none_left:
         assert none_left == []
 
     store.save_incidents(group, [replace(saved, resolved=True)])
     (known,) = store.incidents(group)
     assert (known.id, known.resolved, known.slack_ts, known.chart) == (saved.id, True, "12.5", "file:///c.png")
+    assert known.told == "digest"
+    assert store.enqueue(saved.id, "update")
+    with store.due(group, at=START) as (edit,):
+        assert edit.key != entry.key
+        store.message_gone(edit, at=START)
+    (known,) = store.incidents(group)
+    assert (known.slack_ts, known.told) == (None, None)
+    assert store.enqueue(saved.id, "post")
+    with store.due(group, at=START) as (again,):
+        assert again.key not in {entry.key, edit.key}
     assert store.incidents(group, TimeRange(START + 3 * HOUR, START + 4 * HOUR, HOUR)) == ()
 
 
@@ -296,7 +308,7 @@ def test_a_withdrawn_incident_is_gone_from_the_list(store: PostgresStore, group:
 def test_a_postponed_message_waits_until_its_time(store: PostgresStore, group: Group) -> None:
     (saved,) = store.save_incidents(group, [_incident()])
     assert saved.id is not None
-    store.enqueue("k", saved.id, "post")
+    store.enqueue(saved.id, "post")
     with store.due(group, at=START) as (entry,):
         store.postponed(entry, error="down", until=START + HOUR)
     with store.due(group, at=START) as early:

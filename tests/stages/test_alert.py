@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,41 +16,13 @@ from anomaly.adapters.charts import MatplotlibCharts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.exceptions import SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import ChartData, Incident, Links, Posted, Predictions, Variable
+from anomaly.ports import Links, Predictions, Variable
 from anomaly.stages.alert import AlertReport, alert, chart_data
+from tests.fakes import PlainCharts, RecordedChannel
 from tests.stages.conftest import HOUR, START
 from tests.stages.watched import Watched, daily
 
 DAYS = 20 * 24
-
-
-@dataclass
-class RecordedChannel:
-    """A channel that notes what it is told, and can be down."""
-
-    messages: dict[str, Incident] = field(default_factory=dict)
-    edits: list[Incident] = field(default_factory=list)
-    down: Exception | None = None
-
-    def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:
-        if self.down is not None:
-            raise self.down
-        assert key not in self.messages
-        assert png
-        self.messages[key] = incident
-        return Posted("C1", f"{len(self.messages)}.0", "http://slack/1")
-
-    def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:
-        if self.down is not None:
-            raise self.down
-        self.edits.append(incident)
-        assert incident.slack_ts is not None
-        return Posted("C1", incident.slack_ts, None)
-
-
-class PlainCharts:
-    def incident(self, data: ChartData) -> bytes:
-        return ", ".join(v.variable for v in data.variables).encode()
 
 
 @dataclass
@@ -223,6 +197,87 @@ def test_two_incidents_that_grow_together_become_the_older_one(told: Told) -> No
     assert one.id == first.id
     assert one.end == second.end
     assert len(told.channel.messages) == 2
+
+
+def test_a_run_that_died_before_it_enqueued_is_made_up_for_by_the_next(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.judge(48, 100, OUTAGE)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(told.store, "enqueue", die)
+        with pytest.raises(KeyboardInterrupt):
+            told.alert(48, 100)
+    assert len(told.store.incidents(told.group)) == 1
+    assert told.alert(48, 100).posted == 1
+
+
+def test_a_message_refused_for_weeks_stands_in_nobody_s_way(told: Told) -> None:
+    told.judge(48, 100, OUTAGE)
+    told.channel.down = SlackRejectedError("channel_not_found")
+    now = START + 200 * HOUR
+    for _ in range(60):
+        with pytest.raises(SlackRejectedError):
+            told.alert(48, 100, now=now)
+        now += 7 * HOUR
+    told.channel.down = None
+    assert told.alert(48, 100, now=now).posted == 1
+
+
+def test_changes_while_slack_is_down_are_told_in_one_message(told: Told) -> None:
+    told.channel.down = SlackUnavailableError("down")
+    for hour in range(60, 66):
+        told.judge(48, hour + 1, OUTAGE)
+        with contextlib.suppress(SlackUnavailableError):
+            told.alert(hour, hour + 1)
+    assert told.store.waiting(told.group) == 1
+    told.channel.down = None
+    report = told.alert(66, 67, now=START + 200 * HOUR)
+    assert (report.posted, report.edited) == (1, 0)
+    (incident,) = told.channel.messages.values()
+    assert incident.end == START + 66 * HOUR
+
+
+def test_an_edit_tells_what_changed_there_and_back_and_there_again(told: Told) -> None:
+    more = OUTAGE | {(0, 70): "drop"}
+    told.judge(48, 100, OUTAGE)
+    told.alert(48, 100)
+    for kinds in (more, OUTAGE, more):
+        told.judge(48, 100, kinds)
+        assert told.alert(48, 100).edited == 1
+    assert told.channel.edits[-1].end == START + 71 * HOUR
+
+
+def test_a_message_that_somebody_deleted_is_posted_anew(told: Told) -> None:
+    told.judge(48, 62, OUTAGE)
+    told.alert(61, 62)
+    told.channel.delete("1.0")
+    told.judge(48, 63, OUTAGE)
+    told.alert(62, 63)
+    assert told.alert(62, 63).posted == 1
+    (incident,) = told.store.incidents(told.group)
+    assert incident.slack_ts == "2.0"
+
+
+def test_an_incident_that_was_open_when_the_scheduler_paused_is_resolved_afterwards(told: Told) -> None:
+    told.judge(48, 66, OUTAGE)
+    told.alert(65, 66)
+    told.judge(66, 400, {})
+    told.alert(399, 400)
+    (incident,) = told.store.incidents(told.group)
+    assert incident.resolved
+    assert told.channel.edits[-1].resolved
+
+
+def test_two_alerts_at_once_post_once(told: Told) -> None:
+    told.judge(48, 100, OUTAGE)
+    with ThreadPoolExecutor(2) as pool:
+        reports = [done.result() for done in [pool.submit(told.alert, 48, 100) for _ in range(2)]]
+    assert sum(r.opened for r in reports) == 1
+    assert len(told.channel.messages) == 1
 
 
 def test_the_chart_is_rebuilt_from_the_metadata_to_the_last_byte(told: Told) -> None:

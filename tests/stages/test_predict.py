@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from anomaly.exceptions import IncompleteCountsError
+from anomaly.groups import VariableSelection
+from anomaly.groups.model import Transform
+from tests.conftest import REPOSITORY
+from tests.stages.conftest import HOUR, START
 from tests.stages.watched import HISTORY, WEEK, Watched, daily, fitted
 
 
@@ -50,6 +54,70 @@ def test_hour_by_hour_and_all_at_once_agree_to_the_last_bit(make_watched: Callab
     assert (other.kinds != "").any()
     for name in ("predicted", "residuals", "tail_probabilities", "lower", "upper", "kinds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_shift_that_lasts_longer_than_the_patience_is_believed_alike_in_pieces_and_at_once(
+    make_watched: Callable[..., Watched],
+) -> None:
+    hours = 16 * 24
+    counts = daily(HISTORY + hours)
+    counts[0, HISTORY + 24 :] = np.round(counts[0, HISTORY + 24 :] * 3 + 20)
+    pieces, at_once = make_watched(counts), make_watched(counts, name="copy")
+    for watched, fit in ((pieces, "f1"), (at_once, "f2")):
+        watched.promote(fit, HISTORY)
+    for hour in range(HISTORY, HISTORY + hours, 16):
+        pieces.predict(hour, hour + 16)
+    at_once.predict(HISTORY, HISTORY + hours)
+    one, other = pieces.predictions(HISTORY, HISTORY + hours), at_once.predictions(HISTORY, HISTORY + hours)
+    for name in ("predicted", "residuals", "kinds"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (other.kinds[0] == "surge").sum() > 100
+
+
+def test_a_long_range_is_judged_in_chunks_that_change_nothing(
+    make_watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = daily(HISTORY + 60)
+    counts[:, HISTORY + 6 : HISTORY + 30] = 0
+    whole, chunked = make_watched(counts), make_watched(counts, name="copy")
+    for watched, fit in ((whole, "f1"), (chunked, "f2")):
+        watched.promote(fit, HISTORY)
+    whole.predict(HISTORY, HISTORY + 60)
+    monkeypatch.setattr("anomaly.stages.predict.CELLS_AT_ONCE", 14)
+    chunked.predict(HISTORY, HISTORY + 60)
+    one, other = whole.predictions(HISTORY, HISTORY + 60), chunked.predictions(HISTORY, HISTORY + 60)
+    np.testing.assert_array_equal(one.predicted, other.predicted)
+    np.testing.assert_array_equal(one.kinds, other.kinds)
+
+
+def test_a_champion_judges_in_the_transform_it_was_fitted_in(make_watched: Callable[..., Watched]) -> None:
+    watched = make_watched(daily(HISTORY + 24))
+    watched.promote("f1", HISTORY, configuration={"transform": "anscombe", "timezone": "UTC"})
+    watched.predict(HISTORY, HISTORY + 24)
+    before = watched.predictions(HISTORY, HISTORY + 24)
+    watched.group = watched.group.model_copy(update={"transform": Transform.LINEAR, "timezone": "Asia/Tokyo"})
+    watched.predict(HISTORY, HISTORY + 24)
+    after = watched.predictions(HISTORY, HISTORY + 24)
+    np.testing.assert_array_equal(before.residuals, after.residuals)
+    np.testing.assert_array_equal(before.kinds, after.kinds)
+
+
+def test_variables_that_left_the_selection_are_not_judged_any_more(make_watched: Callable[..., Watched]) -> None:
+    watched = make_watched(daily(HISTORY + 24))
+    watched.promote("f1", HISTORY)
+    watched.predict(HISTORY, HISTORY + 12)
+    watched.group = watched.group.model_copy(update={"variables": VariableSelection(names=("a",))})
+    report = watched.predict(HISTORY + 12, HISTORY + 24)
+    assert report.variables == 1
+    assert np.isnan(watched.predictions(HISTORY + 12, HISTORY + 24).predicted[1]).all()
+
+
+def test_intervals_that_failed_runs_left_out_are_judged_with_the_next(make_watched: Callable[..., Watched]) -> None:
+    watched = make_watched(daily(HISTORY + 48))
+    watched.promote("f1", HISTORY)
+    watched.predict(HISTORY, HISTORY + 12)
+    watched.predict(HISTORY + 30, HISTORY + 31)
+    assert np.isfinite(watched.predictions(HISTORY, HISTORY + 31).predicted).all()
 
 
 def test_late_rows_take_a_verdict_back(make_watched: Callable[..., Watched]) -> None:
@@ -113,17 +181,42 @@ def test_intervals_that_update_has_not_counted_are_refused_with_the_command(
         watched.predict(40, 60)
 
 
-def test_a_group_on_another_interval_is_walked_the_same_way(make_watched: Callable[..., Watched]) -> None:
-    watched = make_watched(daily(48), interval="30min", incidents={"merge_gap": "6h"})
-    assert watched.group.interval == timedelta(minutes=30)
-    assert watched.predict(0, 10).predictions == 0
+def test_a_group_without_variables_to_judge_predicts_nothing(make_watched: Callable[..., Watched]) -> None:
+    watched = make_watched(daily(HISTORY + 24))
+    watched.promote("f1", HISTORY)
+    new = [fitted(v, status="new", distribution="", parameters=()) for v in watched.variables]
+    watched.store.save_fitted("f1", new, [])
+    report = watched.predict(HISTORY, HISTORY + 24)
+    assert (report.predictions, report.not_judged) == (0, 2)
 
 
-def test_predict_imports_no_tensorflow() -> None:
-    code = (
-        "import sys, anomaly.stages.predict, anomaly.adapters.serving, anomaly.adapters.artifacts; "
-        "import onnxruntime, scipy.stats; "
-        "print([m for m in ('tensorflow', 'keras', 'mlflow') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_predicting_imports_no_tensorflow(make_watched: Callable[..., Watched], tmp_path: Path) -> None:
+    watched = make_watched(daily(HISTORY + 24))
+    watched.promote("f1", HISTORY)
+    start, end = (START + hours * HOUR for hours in (HISTORY, HISTORY + 24))
+    code = f"""
+import sys
+from datetime import datetime
+from pathlib import Path
+from anomaly.adapters.artifacts import Artifacts
+from anomaly.adapters.checks import GreatExpectationsChecks
+from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.adapters.serving import load_forecaster
+from anomaly.groups import Group
+from anomaly.stages.predict import predict
+import onnxruntime
+report = predict(
+    Group.model_validate_json({watched.group.model_dump_json()!r}),
+    datetime.fromisoformat({start.isoformat()!r}),
+    datetime.fromisoformat({end.isoformat()!r}),
+    store=PostgresStore({watched.store._arguments!r}),
+    checks=GreatExpectationsChecks(Path("expectations"), Path({str(tmp_path)!r})),
+    artifacts=Artifacts({str(tmp_path)!r}),
+    forecaster=load_forecaster,
+    now=datetime.fromisoformat({end.isoformat()!r}),
+)
+assert report.predictions == 48, report
+print([m for m in ("tensorflow", "keras", "mlflow") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -50,9 +50,19 @@ class Watched:
             now=START,
         )
 
-    def promote(self, name: str, serves_from: int, *, threshold: float = 4.0, version: int = 1) -> None:
+    def promote(
+        self,
+        name: str,
+        serves_from: int,
+        *,
+        threshold: float = 4.0,
+        version: int = 1,
+        configuration: dict[str, str] | None = None,
+    ) -> None:
         history = TimeRange(START, START + serves_from * HOUR, HOUR)
-        self.store.save_fit(Fit(name, self.group.name, history, {}, 1, "promoted", "run", version, history.end))
+        self.store.save_fit(
+            Fit(name, self.group.name, history, configuration or {}, 1, "promoted", "run", version, history.end)
+        )
         self.store.save_fitted(name, [fitted(v, threshold) for v in self.variables], [])
 
     def predictions(self, first: int, last: int) -> Predictions:

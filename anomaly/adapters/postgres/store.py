@@ -27,6 +27,7 @@ from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import Anomaly, Incident, IncidentVariable
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.durations import format_duration
 from anomaly.ports import (
     Fit,
     FittedVariable,
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 
 _SENDER_LOCK = 7_203_115_012
 _STAGE_LOCK = 7_203_115_013
+_CELLS_AT_ONCE = 300_000
+"""Counts that are written or read by one COPY; 10 MB in its binary format."""
+_BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_BINARY_END = b"\xff\xff"
 _PREDICTION_COLUMNS = (
     "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, kind"
 )
@@ -60,21 +65,34 @@ class PostgresStore:
     @contextmanager
     def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
         with connected(
-            {"options": "-c timezone=UTC", **self._arguments},
+            {**self._arguments, "options": f"{self._arguments.get('options', '')} -c timezone=UTC".strip()},
             unavailable=StoreUnavailableError,
             what="the metadata database",
         ) as link:
             try:
                 with link.cursor() as cursor:
                     yield cursor
-            except psycopg2.errors.UndefinedTable as missing:
+            except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as missing:
                 raise ConfigurationError(
-                    f"the metadata database lacks a table ({str(missing).splitlines()[0]}); run: anomaly db upgrade"
+                    f"the metadata database lacks a table or column ({str(missing).splitlines()[0]}); "
+                    "run: anomaly db upgrade"
                 ) from missing
+            except psycopg2.errors.InsufficientPrivilege as refused:
+                raise ConfigurationError(
+                    f"the metadata database refuses its role ({str(refused).splitlines()[0]}); the role of connection "
+                    "anomaly_db must own the tables, or be granted all on them"
+                ) from refused
+            except (psycopg2.IntegrityError, psycopg2.InternalError) as changed:
+                raise StoreUnavailableError(
+                    f"the metadata database changed meanwhile ({str(changed).splitlines()[0]}); try again"
+                ) from changed
 
     # --- variables and counts -----------------------------------------------------------------------------------
 
-    def enrol(self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime) -> tuple[Variable, ...]:
+    def enrol(
+        self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime | Mapping[str, datetime]
+    ) -> tuple[Variable, ...]:
+        first = first_interval if isinstance(first_interval, Mapping) else dict.fromkeys(found, first_interval)
         with self._cursor() as cursor:
             psycopg2.extras.execute_values(
                 cursor,
@@ -84,54 +102,58 @@ class PostgresStore:
                 "first_interval = least(variables.first_interval, excluded.first_interval) "
                 "WHERE variables.type IS NULL AND excluded.type IS NOT NULL "
                 "OR excluded.first_interval < variables.first_interval",
-                [(group.name, name, kind, first_interval) for name, kind in found.items()],
+                [(group.name, name, kind, first[name]) for name, kind in found.items()],
             ) if found else None
         return self.variables(group)
 
-    def variables(self, group: Group) -> tuple[Variable, ...]:
+    def variables(self, group: Group, *, left_out: bool = False) -> tuple[Variable, ...]:
         with self._cursor() as cursor:
             cursor.execute(
                 'SELECT id, name, type, first_interval FROM variables WHERE group_name = %s ORDER BY name COLLATE "C"',
                 (group.name,),
             )
-            return tuple(Variable(*row) for row in cursor.fetchall())
+            met = tuple(Variable(*row) for row in cursor.fetchall())
+        return met if left_out else tuple(v for v in met if v.name in group.variables)
 
     def write_counts(self, group: Group, variables: Sequence[Variable], grid: CountGrid) -> int:  # noqa: ARG002
-        rows, columns = np.nonzero(np.isfinite(grid.counts))
-        if rows.size == 0:
-            return 0
-        ids = np.array([v.id for v in variables])[rows]
-        table = _columns_text([ids, _moments(grid.starts)[columns], grid.counts[rows, columns].astype(np.int64)])
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        starts = _since_2000(grid.starts)
         with self._cursor() as cursor:
             cursor.execute(
-                "CREATE TEMPORARY TABLE incoming (variable_id integer, interval_start timestamptz, events bigint) "
+                "CREATE TEMPORARY TABLE incoming (variable_id bigint, interval_start timestamptz, events bigint) "
                 "ON COMMIT DROP"
             )
-            cursor.copy_expert("COPY incoming FROM STDIN", table)
+            for rows, columns in _pieces(*grid.counts.shape):
+                counts = grid.counts[rows, columns]
+                row, column = np.nonzero(np.isfinite(counts))
+                _copy_in(cursor, "incoming", [ids[rows][row], starts[columns][column], counts[row, column]])
             cursor.execute(
                 "INSERT INTO counts SELECT * FROM incoming ON CONFLICT (variable_id, interval_start) "
                 "DO UPDATE SET events = excluded.events WHERE counts.events <> excluded.events"
             )
             return int(cursor.rowcount)
 
-    def read_counts(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> CountGrid:  # noqa: ARG002
+    def read_counts(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> CountGrid:
         counts = np.full((len(variables), len(within)), np.nan)
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        start, step = int(within.start.timestamp()), int(within.step.total_seconds())
         with self._cursor() as cursor:
-            cells = _copy_out(
-                cursor,
-                "SELECT variable_id, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, events FROM counts "
-                "WHERE variable_id = ANY(%s) AND interval_start >= %s AND interval_start < %s",
-                (
-                    int(within.start.timestamp()),
-                    int(within.step.total_seconds()),
-                    [v.id for v in variables],
-                    within.start,
-                    within.end,
-                ),
-            )
-        if cells.size:
-            rows = _positions(np.array([v.id for v in variables]), cells[:, 0])
-            counts[rows, cells[:, 1]] = cells[:, 2]
+            _refuse_another_step(cursor, group, within.step)
+            for rows, columns in _pieces(*counts.shape):
+                cells = _copy_out(
+                    cursor,
+                    "SELECT variable_id::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, events "
+                    "FROM counts WHERE variable_id = ANY(%s) AND interval_start >= %s AND interval_start < %s",
+                    (
+                        start,
+                        step,
+                        ids[rows].tolist(),
+                        within.start + columns.start * within.step,
+                        within.start + columns.stop * within.step,
+                    ),
+                    columns=3,
+                )
+                counts[_positions(ids, cells[:, 0]), cells[:, 1]] = cells[:, 2]
         return CountGrid(tuple(v.name for v in variables), within.starts(), counts)
 
     def quarantine(self, group: Group, rows: Sequence[RejectedRow], *, at: datetime) -> int:
@@ -157,6 +179,7 @@ class PostgresStore:
     def mark_updated(self, group: Group, within: TimeRange, *, rows_read: int, events: int, at: datetime) -> None:  # noqa: ARG002
         with self._cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"updated {group.name}",))
+            _refuse_another_step(cursor, group, within.step)
             cursor.execute(
                 "DELETE FROM updated_ranges WHERE group_name = %s AND range_start <= %s AND range_end >= %s "
                 "RETURNING range_start, range_end",
@@ -165,10 +188,14 @@ class PostgresStore:
             touching = cursor.fetchall()
             start = min([within.start, *(s for s, _ in touching)])
             end = max([within.end, *(e for _, e in touching)])
-            cursor.execute("INSERT INTO updated_ranges VALUES (%s, %s, %s)", (group.name, start, end))
+            cursor.execute(
+                "INSERT INTO updated_ranges (group_name, range_start, range_end, step_seconds) VALUES (%s, %s, %s, %s)",
+                (group.name, start, end, int(within.step.total_seconds())),
+            )
 
     def first_gap(self, group: Group, within: TimeRange) -> TimeRange | None:
         with self._cursor() as cursor:
+            _refuse_another_step(cursor, group, within.step)
             cursor.execute(
                 "SELECT range_start, range_end FROM updated_ranges WHERE group_name = %s AND range_end > %s "
                 "AND range_start < %s ORDER BY range_start",
@@ -183,6 +210,7 @@ class PostgresStore:
 
     def first_uncounted(self, group: Group, before: datetime) -> datetime | None:
         with self._cursor() as cursor:
+            _refuse_another_step(cursor, group, group.interval)
             cursor.execute(
                 "SELECT range_end FROM updated_ranges WHERE group_name = %s AND range_start < %s "
                 "ORDER BY range_start DESC LIMIT 1",
@@ -212,15 +240,24 @@ class PostgresStore:
 
     # --- fits -----------------------------------------------------------------------------------------------------
 
+    def begin_fit(self, fit: Fit) -> Fit:
+        self._insert_fit(fit, "ON CONFLICT (id) DO NOTHING")
+        return self.fit(fit.id) or fit
+
     def save_fit(self, fit: Fit) -> None:
+        self._insert_fit(
+            fit,
+            "ON CONFLICT (id) DO UPDATE SET state = excluded.state, mlflow_run_id = excluded.mlflow_run_id, "
+            "model_version = excluded.model_version, serves_from = excluded.serves_from, "
+            "metrics = excluded.metrics, shards = excluded.shards",
+        )
+
+    def _insert_fit(self, fit: Fit, conflict: str) -> None:
         with self._cursor() as cursor:
             cursor.execute(
                 "INSERT INTO fits (id, group_name, history_start, history_end, step_seconds, configuration, shards, "
                 "state, mlflow_run_id, model_version, serves_from, metrics) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
-                "ON CONFLICT (id) DO UPDATE SET state = excluded.state, mlflow_run_id = excluded.mlflow_run_id, "
-                "model_version = excluded.model_version, serves_from = excluded.serves_from, "
-                "metrics = excluded.metrics, shards = excluded.shards",
+                f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) {conflict}",
                 (
                     fit.id,
                     fit.group,
@@ -277,6 +314,7 @@ class PostgresStore:
 
     def save_fitted(self, fit_id: str, fitted: Sequence[FittedVariable], files: Sequence[NetworkFile]) -> None:
         with self._cursor() as cursor:
+            cursor.execute("SELECT FROM fits WHERE id = %s FOR UPDATE", (fit_id,))  # two attempts at once take turns
             cursor.execute(
                 "DELETE FROM fitted_variables WHERE fit_id = %s AND variable_id = ANY(%s)",
                 (fit_id, [f.variable.id for f in fitted]),
@@ -380,7 +418,7 @@ class PostgresStore:
 
     # --- predictions and anomalies --------------------------------------------------------------------------------
 
-    def write_predictions(self, group: Group, predictions: Predictions) -> int:  # noqa: ARG002
+    def write_predictions(self, group: Group, predictions: Predictions) -> int:
         p = predictions
         rows, columns = np.nonzero(np.isfinite(p.predicted))
         ids = np.array([v.id for v in p.variables], dtype=np.int64)
@@ -403,10 +441,10 @@ class PostgresStore:
             cursor.copy_expert(f"COPY incoming ({_PREDICTION_COLUMNS}) FROM STDIN", table)
             if p.starts.size:
                 cursor.execute(
-                    "DELETE FROM predictions p WHERE variable_id = ANY(%s) AND interval_start >= %s "
-                    "AND interval_start <= %s AND NOT EXISTS (SELECT FROM incoming i "
+                    "DELETE FROM predictions p USING variables v WHERE v.id = p.variable_id AND v.group_name = %s "
+                    "AND interval_start >= %s AND interval_start <= %s AND NOT EXISTS (SELECT FROM incoming i "
                     "WHERE i.variable_id = p.variable_id AND i.interval_start = p.interval_start)",
-                    (ids.tolist(), starts[0], starts[-1]),
+                    (group.name, starts[0], starts[-1]),
                 )
             cursor.execute(
                 f"INSERT INTO predictions ({_PREDICTION_COLUMNS}) SELECT {_PREDICTION_COLUMNS} FROM incoming "
@@ -506,8 +544,10 @@ class PostgresStore:
                         (*values, number),
                     )
                     cursor.execute("DELETE FROM incident_variables WHERE incident_id = %s", (number,))
-                cursor.executemany(
-                    "INSERT INTO incident_variables VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                psycopg2.extras.execute_values(
+                    cursor,
+                    "INSERT INTO incident_variables (incident_id, rank, variable, kind, starts, ends, anomalies, "
+                    "observed, expected, tail_probability) VALUES %s",
                     [
                         (
                             number,
@@ -530,11 +570,15 @@ class PostgresStore:
             )
         return tuple(saved)
 
-    def enqueue(self, key: str, incident_id: int, action: Literal["post", "update"]) -> bool:
+    def enqueue(self, incident_id: int, action: Literal["post", "update"]) -> bool:
         with self._cursor() as cursor:
+            cursor.execute("SELECT id FROM incidents WHERE id = %s FOR UPDATE", (incident_id,))
             cursor.execute(
-                "INSERT INTO outbox (key, incident_id, action) VALUES (%s, %s, %s) ON CONFLICT (key) DO NOTHING",
-                (key, incident_id, action),
+                "INSERT INTO outbox (key, incident_id, action) "
+                "SELECT format('incident-%%s-%%s-%%s', %(id)s, %(action)s, count(*)), %(id)s, %(action)s FROM outbox "
+                "WHERE incident_id = %(id)s AND action = %(action)s "
+                "HAVING NOT EXISTS (SELECT FROM outbox WHERE incident_id = %(id)s AND delivered_at IS NULL)",
+                {"id": incident_id, "action": action},
             )
             return bool(cursor.rowcount == 1)
 
@@ -564,6 +608,7 @@ class PostgresStore:
         ts: str,
         permalink: str | None,
         chart: str | None,
+        told: str,
         at: datetime,
     ) -> None:
         with self._cursor() as cursor:
@@ -573,14 +618,23 @@ class PostgresStore:
             )
             cursor.execute(
                 "UPDATE incidents SET channel = %s, slack_ts = %s, permalink = coalesce(%s, permalink), "
-                "chart = coalesce(%s, chart) WHERE id = %s",
-                (channel, ts, permalink, chart, entry.incident.id),
+                "chart = coalesce(%s, chart), told = %s WHERE id = %s",
+                (channel, ts, permalink, chart, told, entry.incident.id),
             )
 
-    def dropped(self, entry: OutboxEntry, *, at: datetime) -> None:
+    def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
+        with self._cursor() as cursor:
+            cursor.execute("UPDATE outbox SET delivered_at = %s, last_error = %s WHERE id = %s", (at, reason, entry.id))
+
+    def message_gone(self, entry: OutboxEntry, *, at: datetime) -> None:
         with self._cursor() as cursor:
             cursor.execute(
-                "UPDATE outbox SET delivered_at = %s, last_error = 'withdrawn' WHERE id = %s", (at, entry.id)
+                "UPDATE outbox SET delivered_at = %s, last_error = 'the message was deleted' WHERE id = %s",
+                (at, entry.id),
+            )
+            cursor.execute(
+                "UPDATE incidents SET slack_ts = NULL, permalink = NULL, told = NULL WHERE id = %s",
+                (entry.incident.id,),
             )
 
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None:
@@ -638,7 +692,7 @@ class PostgresStore:
 def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
     cursor.execute(
         "SELECT i.id, i.group_name, i.kind, i.starts, i.ends, i.resolved, i.tail_probability, "
-        "i.return_period_hours, i.channel, i.slack_ts, i.permalink, i.chart, i.withdrawn FROM incidents i "
+        "i.return_period_hours, i.channel, i.slack_ts, i.permalink, i.chart, i.withdrawn, i.told FROM incidents i "
         f"WHERE {condition} ORDER BY i.starts, i.id",
         values,
     )
@@ -666,6 +720,7 @@ def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: 
             permalink=head[10],
             chart=head[11],
             withdrawn=head[12],
+            told=head[13],
             variables=tuple(parts.get(head[0], ())),
         )
         for head in heads
@@ -691,15 +746,68 @@ def _columns_text(columns: Sequence[NDArray[Any]]) -> io.StringIO:
     return io.StringIO("".join("\t".join(row) + "\n" for row in zip(*texts, strict=True)))
 
 
-def _copy_out(cursor: psycopg2.extensions.cursor, query: str, values: tuple[Any, ...]) -> NDArray[np.int64]:
-    """Rows of whole numbers by COPY: (M, columns)."""
-    buffer = io.BytesIO()
-    statement = cursor.mogrify(query, values).decode()
-    cursor.copy_expert(f"COPY ({statement}) TO STDOUT", buffer)
-    text = buffer.getvalue().decode()
-    if not text:
-        return np.empty((0, 3), dtype=np.int64)
-    return np.array(text.split(), dtype=np.int64).reshape(text.count("\n"), -1)
+def _pieces(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """A grid in pieces of at most `_CELLS_AT_ONCE` cells, so that memory follows the piece and not the grid."""
+    width = min(columns, _CELLS_AT_ONCE)
+    height = _CELLS_AT_ONCE // max(width, 1)
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            yield slice(row, min(row + height, rows)), slice(column, min(column + width, columns))
+
+
+def _since_2000(starts: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """Moments as PostgreSQL keeps a timestamptz: microseconds since 2000 began in UTC."""
+    return (starts - np.datetime64("2000-01-01", "s")).astype("timedelta64[us]").astype(np.int64)
+
+
+def _binary_row(columns: int) -> np.dtype[np.void]:
+    """A row of COPY's binary format whose columns all have eight bytes: their number, then each size and value."""
+    fields = [part for at in range(columns) for part in ((f"size {at}", ">i4"), (f"value {at}", ">i8"))]
+    return np.dtype([("columns", ">i2"), *fields])
+
+
+def _copy_in(cursor: psycopg2.extensions.cursor, table: str, columns: Sequence[NDArray[Any]]) -> None:
+    """Whole numbers and moments, (M,) each, by COPY's binary format: no number becomes a Python object."""
+    rows = np.empty(len(columns[0]), dtype=_binary_row(len(columns)))
+    rows["columns"] = len(columns)
+    for at, column in enumerate(columns):
+        rows[f"size {at}"] = 8
+        rows[f"value {at}"] = column
+    stream = io.BytesIO(_BINARY_HEADER + rows.tobytes() + _BINARY_END)
+    cursor.copy_expert(f"COPY {table} FROM STDIN (FORMAT binary)", stream)
+
+
+def _copy_out(
+    cursor: psycopg2.extensions.cursor, query: str, values: tuple[Any, ...], *, columns: int
+) -> NDArray[np.int64]:
+    """Rows of a query whose columns are all bigint and never null, (M, columns), by COPY's binary format."""
+    stream = io.BytesIO()
+    cursor.copy_expert(f"COPY ({cursor.mogrify(query, values).decode()}) TO STDOUT (FORMAT binary)", stream)
+    rows = np.frombuffer(stream.getbuffer()[len(_BINARY_HEADER) : -len(_BINARY_END)], dtype=_binary_row(columns))
+    return np.column_stack([rows[f"value {at}"] for at in range(columns)]).astype(np.int64)
+
+
+def _refuse_another_step(cursor: psycopg2.extensions.cursor, group: Group, step: timedelta) -> None:
+    """Counts of intervals of different lengths must not mix.
+
+    Raises:
+        ConfigurationError: the group was counted in other intervals than `step`.
+    """
+    cursor.execute(
+        "SELECT step_seconds FROM updated_ranges WHERE group_name = %s AND step_seconds <> %s LIMIT 1",
+        (group.name, int(step.total_seconds())),
+    )
+    counted = cursor.fetchone()
+    if counted is not None:
+        before, now, name = format_duration(timedelta(seconds=counted[0])), format_duration(step), group.name
+        raise ConfigurationError(
+            f"group {name!r} was counted in {before} intervals, and {name}.yaml now says interval: {now}; set it back "
+            f"to {before}, or rename the group (its file, and its name), or start again by deleting its counts and "
+            "fits from the metadata database: "
+            + "; ".join(
+                f"DELETE FROM {table} WHERE group_name = '{name}'" for table in ("updated_ranges", "variables", "fits")
+            )
+        )
 
 
 def _without_nul(row: Mapping[str, str | None]) -> dict[str, str | None]:

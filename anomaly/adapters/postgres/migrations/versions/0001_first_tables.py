@@ -135,8 +135,10 @@ CREATE TABLE incidents (
     slack_ts            text,
     permalink           text,
     chart               text,
+    told                text,
     created_at          timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN incidents.told IS 'digest of what its message says; differs from the incident when there is news';
 CREATE INDEX incidents_by_time ON incidents (group_name, starts);
 
 CREATE TABLE incident_variables (
