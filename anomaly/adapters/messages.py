@@ -112,7 +112,7 @@ def departure_words(observed: float, expected: float) -> str:
 def state_words(incident: Incident) -> str:
     """``ongoing, 25 h so far``, ``resolved after 25 h``, or why it was none."""
     if incident.withdrawn:
-        return "withdrawn: rows that came late explain it"
+        return "withdrawn: late rows explain it, or it is part of another incident"
     lasted = duration_words(incident.end - incident.start)
     return f"resolved after {lasted}" if incident.resolved else f"ongoing, {lasted} so far"
 

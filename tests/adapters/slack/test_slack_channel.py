@@ -162,7 +162,7 @@ def test_a_withdrawn_incident_says_so(
     channel.update(group, replace(told(incident, posted), withdrawn=True), links=NO_LINKS)
 
     (message,) = preview.messages()
-    assert "Withdrawn: rows that came late explain it" in words(message)
+    assert "Withdrawn: late rows explain it, or it is part of another incident" in words(message)
 
 
 def test_an_update_with_a_new_chart_shows_it_and_deletes_the_former(
