@@ -1,4 +1,4 @@
-"""Charts: that they are PNGs of a sensible size, always the same, whatever the data and the names."""
+"""Charts: what each panel shows; PNGs of a sensible size, always the same, whatever the data and the names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +17,11 @@ from anomaly.adapters import charts
 from anomaly.adapters.charts import MatplotlibCharts, candidate_errors, residual_overview
 from anomaly.groups import Group
 from anomaly.ports import ChartData, ChartVariable, Incident, IncidentVariable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 NAN = float("nan")
 
@@ -136,23 +141,129 @@ def test_any_name_can_be_drawn(data: Callable[..., ChartData], name: str) -> Non
     size(MatplotlibCharts().incident(data(variable(name), variable(name))))
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[[ChartData], Figure]:
+    """The figure of an incident, before it becomes a PNG."""
+    figures: list[Figure] = []
+
+    def keep(figure: Figure) -> bytes:
+        figures.append(figure)
+        return b""
+
+    def draw(data: ChartData) -> Figure:
+        monkeypatch.setattr(charts, "_png", keep)
+        assert MatplotlibCharts().incident(data) == b""
+        return figures.pop()
+
+    return draw
+
+
+def lines(axes: Axes, colour: str, *, marker: str = "None") -> list[Line2D]:
+    return [line for line in axes.lines if line.get_color() == colour and line.get_marker() == marker]
+
+
+def xs(line: Line2D) -> Any:
+    return np.asarray(line.get_xdata(), dtype=float)
+
+
+def ys(line: Line2D) -> Any:
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
 def test_a_name_with_dollar_signs_is_not_a_formula(
-    data: Callable[..., ChartData], monkeypatch: pytest.MonkeyPatch
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
 ) -> None:
     from matplotlib.text import Text
 
-    drawn: list[Text] = []
+    texts = drawn(data(variable("$a_1$"))).findobj(Text)
 
-    def keep(figure: Any) -> bytes:
-        drawn.extend(figure.findobj(Text))
-        return b""
-
-    monkeypatch.setattr(charts, "_png", keep)
-    MatplotlibCharts().incident(data(variable("$a_1$")))
-
-    titles = [text for text in drawn if "$a_1$" in text.get_text()]
+    titles = [text for text in texts if isinstance(text, Text) and "$a_1$" in text.get_text()]
     assert titles
     assert not any(text.get_parse_math() for text in titles)
+
+
+def test_the_first_panel_has_observed_and_predicted_the_band_and_the_anomalies(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    from matplotlib.collections import FillBetweenPolyCollection
+
+    shown = variable()
+    counts = drawn(data(shown)).axes[0]
+
+    (observed,) = [line for line in lines(counts, charts._OBSERVED) if len(xs(line)) == 192]
+    (predicted,) = lines(counts, charts._PREDICTED)
+    np.testing.assert_array_equal(ys(observed), shown.observed)
+    np.testing.assert_array_equal(ys(predicted), shown.predicted)
+    (band,) = [part for part in counts.collections if isinstance(part, FillBetweenPolyCollection)]
+    corners = np.asarray(band.get_paths()[0].vertices)
+    assert {*shown.lower, *shown.upper} == set(corners[:, 1])
+    (anomalies,) = lines(counts, charts._ANOMALY, marker="o")
+    np.testing.assert_array_equal(ys(anomalies), shown.observed[shown.anomalous])
+    assert len(ys(anomalies)) > 0
+
+
+def test_the_second_panel_has_the_residuals_between_their_two_thresholds(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    shown = variable()
+    over_time = drawn(data(shown)).axes[-2]
+
+    (residuals,) = lines(over_time, charts._QUIET)
+    np.testing.assert_array_equal(ys(residuals), shown.residuals)
+    assert thresholds(over_time) == [-20.0, 20.0]
+    low, high = over_time.get_ylim()
+    assert low < min(shown.residuals.min(), -20)
+    assert high > max(shown.residuals.max(), 20)
+
+
+def test_the_third_panel_has_the_history_as_bars_the_fitted_density_and_the_same_thresholds(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    from matplotlib.patches import Rectangle
+    from scipy import stats
+
+    shown = variable()
+    *_, over_time, histogram = drawn(data(shown)).axes
+
+    assert histogram.get_ylim() == over_time.get_ylim()
+    assert thresholds(histogram) == [-20.0, 20.0]
+    bars = [part for part in histogram.patches if isinstance(part, Rectangle)]
+    assert sum(bar.get_width() * bar.get_height() for bar in bars) == pytest.approx(1.0)
+    (density,) = lines(histogram, charts._PREDICTED)
+    at = ys(density)
+    np.testing.assert_allclose(xs(density), stats.norm(0, 4).pdf(at))
+
+
+def test_further_variables_are_small_panels_of_their_own(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    others = [variable(name, observed=np.full(192, float(n))) for n, name in enumerate("bcdef")]
+    panels = drawn(data(variable("a"), *others)).axes
+
+    assert [panel.get_title("left") for panel in panels[:4]] == ["a", "b", "c", "d"]
+    assert len(panels) == 1 + charts.SMALL_MULTIPLES + 2
+    for n, panel in enumerate(panels[1:4]):
+        (observed,) = [line for line in lines(panel, charts._OBSERVED) if len(xs(line)) == 192]
+        assert set(ys(observed)) == {float(n)}
+
+
+def test_of_a_variable_that_is_not_judged_there_are_counts_but_neither_thresholds_nor_density(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    counts, over_time, histogram = drawn(data(not_judged())).axes
+
+    assert len(lines(counts, charts._OBSERVED)) == 1
+    assert thresholds(over_time) == thresholds(histogram) == []
+    assert not lines(histogram, charts._PREDICTED)
+    assert histogram.get_title("left") == "Not fitted"
+
+
+def thresholds(axes: Axes) -> list[float]:
+    """Where a dashed line goes from one side to the other."""
+    dashed = [line for line in lines(axes, charts._ANOMALY) if line.is_dashed()]
+    found = [ys(line) for line in dashed]
+    assert all(first == last for first, last in found)
+    return sorted(float(first) for first, _ in found)
 
 
 @pytest.mark.parametrize(
