@@ -22,6 +22,8 @@ help: ## Explains the targets
 
 install: .venv/installed ## Makes .venv from requirements.lock (the other targets do it when needed)
 
+# Nothing is written outside the checkout, what pip has downloaded included.
+.venv/installed: export PIP_CACHE_DIR := $(abspath $(or $(ANOMALY_VAR),var))/cache/pip
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'Python 3.11 is needed and "$(PYTHON)" is not; name it: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }

@@ -7,14 +7,12 @@ found, writes ``var/summary.json``, and stops everything (or stays up until Ctrl
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Never
 
@@ -30,7 +28,7 @@ from anomaly.local.places import Places, groups_folder
 from anomaly.local.plan import Run, parse_until, runs_of
 from anomaly.local.progress import Told
 from anomaly.local.stack import Stack, running_stack
-from anomaly.local.summary import Summary, summarise
+from anomaly.local.summary import Summary, shown_path, summarise
 
 POLL_SECONDS = 0.7
 PARSE_SECONDS = 120.0
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         groups = load_groups(groups_folder())
         places, addresses = Places.from_environment(), Addresses.from_environment()
         told = Told(console)
-        told.line(f"Starting the stack; all it writes is under {_short(places.root)}")
+        told.line(f"Starting the stack; all it writes is under {shown_path(places.root)}")
         with running_stack(places, addresses, told.line) as stack:
             with told:
                 failures = _story(stack, groups, [deque(runs_of(group, until)) for group in groups], told)
@@ -190,16 +188,14 @@ def _why(run: Run, api: AirflowApi, stack: Stack) -> str:
 def _show(summary: Summary, stack: Stack, console: Console, *, stays: bool) -> None:
     """The tables, and where to look further."""
     console.print()
-    summary.show(console)
     addresses, places = stack.addresses, stack.places
-    charts = [(incident.chart or "").removeprefix("file://") for _, incident in summary.incidents]
+    summary.show(console, slack=addresses.url("slack"))
     rows = [
-        ("Charts", ", ".join(sorted({_short(Path(chart).parent) for chart in charts if chart})) or "none"),
         ("Messages", f"{addresses.url('slack')}/"),
         ("Models", f"{addresses.url('mlflow')}/#/models"),
         ("Data Docs", addresses.data_docs),
         ("Airflow", f"{addresses.url('airflow')}/"),
-        ("Summary", _short(places.summary)),
+        ("Summary", shown_path(places.summary)),
     ]
     for name, where in rows:
         console.print(f"{name:10} {escape(where)}", highlight=False, soft_wrap=True)
@@ -216,11 +212,6 @@ def _stay(stack: Stack, console: Console) -> None:
             time.sleep(1)
     except KeyboardInterrupt:
         console.print("\nStopping")
-
-
-def _short(path: Path) -> str:
-    """Relative to where one is, if it is below."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,9 +48,19 @@ class Summary:
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def show(self, console: Console) -> None:
-        """The tables of incidents and of groups."""
+    def show(self, console: Console, *, slack: str) -> None:
+        """The tables of incidents and of groups, and between them where each incident's chart and message are.
+
+        Args:
+            slack: address of the Slack preview as it runs now; a later run may have another port.
+        """
         console.print(self._incident_table() if self.incidents else "No incidents.")
+        for group, incident in self.incidents:
+            console.print(f"{group.name}, {span_words(incident.start, incident.end, group.zone)}", markup=False)
+            # Addresses and paths stay in one piece, however narrow the terminal.
+            for name, where in (("chart", _chart(incident)), ("message", _message(incident, slack))):
+                console.print(f"  {name:8} {where}", markup=False, highlight=False, soft_wrap=True)
+        console.print()
         console.print(self._group_table())
 
     def _incident_table(self) -> Table:
@@ -119,6 +132,25 @@ def _incident(group: Group, incident: Incident) -> dict[str, Any]:
         "slack_ts": incident.slack_ts,
         "chart": incident.chart,
     }
+
+
+def shown_path(path: Path) -> str:
+    """Relative to where one is, if it is below."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _chart(incident: Incident) -> str:
+    if incident.chart is None:
+        return "none yet"
+    if incident.chart.startswith("file://"):
+        return shown_path(Path(url2pathname(urlsplit(incident.chart).path)))
+    return incident.chart
+
+
+def _message(incident: Incident, slack: str) -> str:
+    if incident.permalink is not None:
+        return f"{slack}{urlsplit(incident.permalink).path}"
+    return f"{incident.slack_ts} in {incident.channel}" if incident.slack_ts else "waits to be delivered"
 
 
 def _named(incident: Incident) -> str:

@@ -1,4 +1,4 @@
-"""Runs every benchmark, prints a table, writes ``var/bench.json``; fails when a goal is missed."""
+"""Runs every benchmark, prints a table and what it writes to ``var/bench.json``; fails when a goal is missed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def main(wanted: list[str]) -> int:
     console.print(table)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     written = {f.name: asdict(f) | {"reached": f.reached} for f in figures}
-    RESULTS.write_text(json.dumps(written, indent=2), encoding="utf-8")
+    text = json.dumps(written, indent=2)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
+    print(f"\n{RESULTS}:\n{text}")
     return 0 if all(figure.reached for figure in figures) else 1
 
 

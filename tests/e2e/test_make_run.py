@@ -43,6 +43,13 @@ class Finished:
     new_files: set[str]
     """What appeared in the checkout meanwhile."""
 
+    @property
+    def tables(self) -> str:
+        """What is printed between the last line of progress of a group and the end."""
+        _, last, rest = self.printed.rpartition(" done)\n")
+        assert last, self.printed
+        return rest
+
     def incidents(self, group: str) -> list[dict[str, Any]]:
         return [found for found in self.summary["incidents"] if found["group"] == group]
 
@@ -53,11 +60,17 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(var: Path) -> dict[str, str]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home folder."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(var: Path, home: Path) -> dict[str, str]:
     """A bare one: no locale, and settings of ours that must not leak into the stack."""
     return {
         "PATH": os.environ["PATH"],
-        "HOME": os.environ.get("HOME", "/"),
+        "HOME": str(home),
         "LC_ALL": "POSIX",
         "PYTHONDONTWRITEBYTECODE": "1",  # as the Makefile has it
         "ANOMALY_VAR": str(var),
@@ -119,17 +132,36 @@ def test_the_summary_tells_what_was_done_per_group(run: Finished) -> None:
     assert groups["airports"]["events_counted"] > 30_000
 
 
-def test_it_prints_the_incidents_and_where_to_look(run: Finished) -> None:
-    for word in ("carriers", "airports", "once in", "Charts", "Messages", "Models", "Data Docs", "Airflow"):
-        assert word in run.printed
+def test_it_ends_with_the_incidents_where_to_look_at_each_and_the_groups(run: Finished) -> None:
+    told = run.tables
+    incidents = run.summary["incidents"]
+    assert told.lstrip().startswith(f"{len(incidents)} incident")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines() if line.startswith("│")]
+    for found in incidents:
+        named = found["variables"][0]
+        (row, *_) = [row for row in rows if [row[0], row[2]] == [found["group"], found["kind"]] and named in row[3]]
+        assert "once in" in row[4]
+        assert f"  chart    {found['chart'].removeprefix('file://')}\n" in told
+        assert re.search(
+            rf"^  message  http://127\.0\.0\.1:\d+/archives/\w+/p{found['slack_ts'].replace('.', '')}$",
+            told,
+            re.MULTILINE,
+        )
+    for group, of in run.summary["groups"].items():
+        assert [group, str(of["variables"]), f"{of['intervals']:,}", f"{of['events_counted']:,}", "0", "v1"] in [
+            row[:6] for row in rows
+        ]
+    for name in ("Messages", "Models", "Data Docs", "Airflow", "Summary"):
+        assert re.search(rf"^{name} +\S+", told, re.MULTILINE), name
 
 
 def test_nothing_is_left_running(run: Finished) -> None:
     assert _running_in(run.var) == []
 
 
-def test_all_it_writes_is_in_its_folder(run: Finished) -> None:
+def test_all_it_writes_is_in_its_folder(run: Finished, home: Path) -> None:
     assert run.new_files == set()
+    assert list(home.iterdir()) == []
 
 
 @dataclass(frozen=True)
@@ -173,6 +205,14 @@ def test_a_second_run_reuses_what_is_there(run: Finished, up: Up) -> None:
 def test_the_addresses_that_it_prints_answer(up: Up, name: str, text: str) -> None:
     with urllib.request.urlopen(up.address(name), timeout=30) as response:
         assert text in response.read().decode().lower()
+
+
+def test_every_message_is_at_the_address_that_it_prints(run: Finished, up: Up) -> None:
+    addresses = re.findall(r"^  message  (http\S+)$", up.printed, re.MULTILINE)
+    assert len(addresses) == len(run.summary["incidents"])
+    for address in addresses:
+        with urllib.request.urlopen(address, timeout=30) as response:
+            assert f'id="{address.rpartition("/")[2]}"' in response.read().decode()
 
 
 def test_ctrl_c_ends_every_child(run: Finished, up: Up) -> None:

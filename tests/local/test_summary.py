@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from anomaly.local.summary import summarise
 from anomaly.ports import Incident, IncidentVariable
 
 MakeGroup = Callable[..., Group]
+HOUR = timedelta(hours=1)
 START = datetime(2026, 2, 8, 19, tzinfo=UTC)
 
 
@@ -99,8 +101,38 @@ def test_the_table_names_the_worst_variables_and_counts_the_rest(group: Group, s
     names = ["[bold]odd name[/]", "v1", "v2", "v3", "v4", "v5"]
     store.save_incidents(group, [_incident(group, names, hours=41_000.0)])
     screen = Console(file=io.StringIO(), width=160)
-    summarise([group], store).show(screen)
+    summarise([group], store).show(screen, slack="http://127.0.0.1:1")
     written = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "[bold]odd name[/], v1, v2, v3 and 2 more" in written
     assert "8 Feb 2026 14:00" in written
     assert "once in 4.7 years" in written
+
+
+def test_each_incident_names_its_chart_and_its_message_at_the_address_of_now_in_one_piece(
+    group: Group, store: PostgresStore, tmp_path: Path
+) -> None:
+    told, waiting = store.save_incidents(
+        group,
+        [_incident(group, ["a"], hours=41_000.0), replace(_incident(group, ["b"], hours=9.0), start=START - HOUR)],
+    )
+    assert told.id is not None
+    chart = tmp_path / ("deep-" * 30) / "a chart.png"
+    store.enqueue(told.id, "post")
+    with store.due(group, at=START) as (entry,):
+        store.delivered(
+            entry,
+            channel="C1",
+            ts="17.5",
+            permalink="http://127.0.0.1:9/archives/C1/p175",
+            chart=chart.as_uri(),
+            told="",
+            at=START,
+        )
+    screen = Console(file=io.StringIO(), width=80)
+    summarise([group], store).show(screen, slack="http://127.0.0.1:5102")
+    written = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    at = written.index("orders, 8 Feb 2026 14:00 \N{EN DASH} 20:00 EST")
+    assert written[at + 1 : at + 3] == [f"  chart    {chart}", "  message  http://127.0.0.1:5102/archives/C1/p175"]
+    assert waiting.slack_ts is None
+    assert {"  chart    none yet", "  message  waits to be delivered"} <= set(written)
