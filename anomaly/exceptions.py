@@ -41,6 +41,14 @@ class ArtifactsUnavailableError(TransientError):
     """The artifact store (S3 or a folder) could not be reached."""
 
 
+class ArtifactMissingError(ArtifactsUnavailableError):
+    """The artifact store is there, but the file is not: it was deleted, or its volume is not mounted yet."""
+
+
+class CountsNotReadyError(TransientError):
+    """Only the latest intervals of a fit's history are not counted yet; update is probably at it."""
+
+
 class SlackUnavailableError(TransientError):
     """Slack did not take the message: rate limit, time-out, or a server-side failure. The outbox keeps it."""
 

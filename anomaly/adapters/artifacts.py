@@ -22,7 +22,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from anomaly.exceptions import ArtifactCorruptedError, ArtifactsUnavailableError, ConfigurationError
+from anomaly.exceptions import (
+    ArtifactCorruptedError,
+    ArtifactMissingError,
+    ArtifactsUnavailableError,
+    ConfigurationError,
+)
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
@@ -30,6 +35,7 @@ ATTEMPTS = 3
 
 _LONGEST_PART = 100
 _NOT_THERE = {"NoSuchKey", "404"}
+_NOT_THERE_ADVICE = "{uri} is not there; check that the artifacts' volume is mounted, and that nobody deleted it"
 _NOT_ALLOWED = {
     "AccessDenied",
     "403",
@@ -78,8 +84,9 @@ class Artifacts:
 
         Raises:
             ArtifactCorruptedError: the SHA-256 is another.
-            ArtifactsUnavailableError: not reachable, or not there. A missing file counts as a store that is
-                not ready (a volume that is not mounted yet), so it is tried again.
+            ArtifactMissingError: not there, although the root is. It may be on a volume that is not mounted yet,
+                so it is tried again like the next.
+            ArtifactsUnavailableError: not reachable; for files also when the root itself is not there.
             ConfigurationError: no permission, no credentials, no such bucket, or another kind of URI.
         """
         content = self._read(uri)
@@ -124,7 +131,12 @@ class Artifacts:
                 body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
                 return body
         with _file_errors(uri):
-            return _file_path(uri).read_bytes()
+            try:
+                return _file_path(uri).read_bytes()
+            except FileNotFoundError:
+                if self.root.startswith("file://") and not _file_path(self.root).is_dir():
+                    raise
+                raise ArtifactMissingError(_NOT_THERE_ADVICE.format(uri=uri)) from None
 
     @cached_property
     def _s3(self) -> Any:
@@ -187,9 +199,7 @@ def _file_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactsUnavailableError(
-            f"{uri} is not there; check that the volume with the artifacts is mounted, and that nobody deleted it"
-        ) from None
+        raise ArtifactsUnavailableError(_NOT_THERE_ADVICE.format(uri=uri)) from None
     except PermissionError as refused:
         raise ConfigurationError(f"{uri} may not be used by this user: {refused}; give it access") from refused
     except OSError as failed:
@@ -210,7 +220,7 @@ def _s3_errors(uri: str, endpoint: str | None) -> Iterator[None]:
     except ClientError as answer:
         code = str(answer.response.get("Error", {}).get("Code", ""))
         if code in _NOT_THERE:
-            raise ArtifactsUnavailableError(
+            raise ArtifactMissingError(
                 f"{uri} is not there ({server} says {code}); check that nobody deleted it, or fit the group again"
             ) from answer
         if code in _NOT_ALLOWED:

@@ -4,11 +4,15 @@ In: a name from a group's YAML. Out: `Candidate`, which knows its window and how
 those without weights, how it forecasts. Listed from the simplest to the most complex: ties go to the earlier.
 
 Importing this does not import Keras: builders do when they are called.
+
+Seasonal naive: R. J. Hyndman, G. Athanasopoulos, "Forecasting: principles and practice", 2021, section 5.2. Dropout:
+N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014. Early stopping:
+L. Prechelt, "Early stopping - but when?", 1998.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -59,11 +63,19 @@ CANDIDATES: dict[str, Candidate] = {
 }
 """What a group's YAML may name."""
 
+BASELINE = "seasonal-naive"
+"""It takes part in every contest: a network that is no better than the same hour of other weeks is not worth it."""
 CONSTANT = "constant"
 FALLBACKS: dict[str, Candidate] = {
     CONSTANT: Candidate(window=partial(recent_and_seasonal, length=1), forecast=naive.lowest),
 }
 """What variables get that cannot be fitted: the constant that their scaler's minimum states."""
+
+
+def entered(names: Iterable[str]) -> dict[str, Candidate]:
+    """Who competes where these are named: they and the baseline, by name, from the simplest."""
+    named = {*names, BASELINE}
+    return {name: declared for name, declared in CANDIDATES.items() if name in named}
 
 
 def candidate(name: str) -> Candidate:

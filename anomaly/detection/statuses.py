@@ -28,6 +28,8 @@ Status = Literal["fitted", "new", "dead", "constant", "sparse"]
 
 SPARSE_RATE = 0.1
 """Events per interval. Below one event in ten intervals, the best guess by absolute error is always zero."""
+LEAST_WINDOWS = 20
+"""Windows without which there is nothing to learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,8 @@ def _judge(known: NDArray[np.float64], required: int, warm_up: int) -> Judgement
     rate = float(known.mean())
     if rate < SPARSE_RATE:
         return Judgement("sparse", f"{rate:.2g} events per interval, fewer than {SPARSE_RATE:g}", rate)
-    if known.size < warm_up + _LEAST_WINDOWS:
+    if known.size < warm_up + LEAST_WINDOWS:
         return Judgement(
-            "new", f"{known.size} intervals of history; windows need {warm_up} before the first of {_LEAST_WINDOWS}"
+            "new", f"{known.size} intervals of history; windows need {warm_up} before the first of {LEAST_WINDOWS}"
         )
     return Judgement("fitted", f"{rate:.3g} events per interval in {known.size} intervals")
-
-
-_LEAST_WINDOWS = 20

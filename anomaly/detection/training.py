@@ -9,7 +9,9 @@ result is what training them one by one in the same batch order gives, without t
 thousands of tiny operations. Each variable stops by itself: the weights of its best epoch are kept, and once it
 has gone `patience` epochs without a better one, nothing later counts.
 
-Adam: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015.
+Adam: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015. Stopping early on a validation set:
+L. Prechelt, "Early stopping - but when?", 1998. Dropout, which the networks use while they train: N. Srivastava et
+al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 """
 
 from __future__ import annotations

@@ -214,7 +214,8 @@ class Group(_Frozen):
     """Intervals this old are counted again on every update, for rows that arrive late."""
     history: History = Field(default_factory=History)
     candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = ("dense-16-mae", "lstm-16-mae", "seasonal-naive")
-    """Architectures that compete, by their names in the registry."""
+    """Architectures that compete, by their names in the registry. The seasonal-naive baseline competes, and may win,
+    whether it is named or not: without it nobody could tell what the networks are worth."""
     transform: Transform = Transform.ANSCOMBE
     distribution: Name = "nct"
     """Name of the residuals' distribution in ``scipy.stats``."""

@@ -18,7 +18,7 @@ from anomaly.detection.backtests import backtest
 from anomaly.detection.candidates import CANDIDATES
 from anomaly.detection.contest import Contest, errors
 from anomaly.detection.scaling import Scaler
-from anomaly.exceptions import ArtifactCorruptedError, IncompleteFitError
+from anomaly.exceptions import ArtifactCorruptedError, ArtifactMissingError, IncompleteFitError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
     ArtifactReader,
@@ -73,14 +73,14 @@ def champion_on(
     """The fit that served the last interval of the history, on this history.
 
     A champion whose residuals mean something else (another transform, another interval), or whose stored networks
-    are damaged, does not compete: a new fit is the way out of both.
+    are damaged or gone, does not compete: a new fit is the way out of all three.
     """
     before = _served_at_the_end(group, fit, store)
     if before is None:
         return _nobody(contestants, contest)
     try:
         return _compete(group, before, contestants, contest, store, artifacts, forecaster)
-    except ArtifactCorruptedError as damaged:
+    except (ArtifactCorruptedError, ArtifactMissingError) as damaged:
         log.warning("%s: the champion, version %s, does not compete: %s", group.name, before.model_version, damaged)
         return _nobody(contestants, contest)
 

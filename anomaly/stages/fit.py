@@ -2,7 +2,9 @@
 
 In: the counts of at most ``history.length`` before a moment. Out: one network (or simpler forecast) per variable
 with its scaler, residual distribution and thresholds in the store, the networks with their SHA-256 under the fit's
-MLflow run, and a model version that serves from that moment on, if it is not worse than the one before.
+MLflow run, and a model version that serves from that moment on, if it is not worse than the one before. The
+seasonal-naive baseline takes part in every contest, also where a group's file does not name it: a network has to be
+better than what anybody could say without one.
 
 Four steps, one Airflow task each: `prepare`, `train` (once per shard), `register`, `promote`. Each can be run again:
 a fit's id follows from its group, history and configuration, so what is done is found and left alone.
@@ -25,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import cleaning, transforms
-from anomaly.detection.candidates import CANDIDATES
+from anomaly.detection.candidates import CANDIDATES, entered
 from anomaly.detection.choosing import CHAMPION, choose
 from anomaly.detection.contest import Entry, enter, open_contest, warm_up
-from anomaly.detection.statuses import classify
+from anomaly.detection.statuses import LEAST_WINDOWS, classify
 from anomaly.detection.thresholds import per_test_probability
-from anomaly.exceptions import IncompleteFitError, NotEnoughHistoryError
+from anomaly.exceptions import CountsNotReadyError, IncompleteFitError, NotEnoughHistoryError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
     ArtifactReader,
@@ -47,14 +49,17 @@ from anomaly.ports import (
 )
 from anomaly.stages.champions import champion_on
 from anomaly.stages.placing import Outcome, placed, store_networks
+from anomaly.stages.promotion import decide
 from anomaly.stages.records import CHOSEN, contestant_record, fallback_record, variable_seed
 
 log = logging.getLogger(__name__)
 
 VARIABLES_PER_SHARD = 2500
 """So many train at once in about 2 GB."""
-PROMOTION_MARGIN = 0.02
-"""A challenger whose median test error is worse than the champion's by more than this share is rejected."""
+SUMMARISED_AT_ONCE = 500
+"""Variables whose whole history `prepare` holds in memory at a time."""
+COUNTED_SOON = 2
+"""Intervals beyond the group's lateness that may still be being counted when a fit begins."""
 _NAMESPACE = uuid.UUID("5f0f3a3e-8a0a-5d0b-9f6e-3c1f5f3f2b11")
 
 Floats = NDArray[np.float64]
@@ -84,6 +89,7 @@ def prepare(
 
     Raises:
         NotEnoughHistoryError: too short, not counted by update, or without variables.
+        CountsNotReadyError: only the latest intervals are not counted yet.
         ExpectationFailedError: counts are missing or not finite.
     """
     history = _history(group, until)
@@ -93,12 +99,7 @@ def prepare(
         log.info("%s: fit %s is there already (%s); nothing to prepare", group.name, known.id, known.state)
         return known
 
-    gap = store.first_gap(group, history)
-    if gap is not None:
-        raise NotEnoughHistoryError(
-            f"group {group.name!r} has no counts for {gap}, which is part of the history {history}; fill it with: "
-            f"anomaly update {group.name} --start {gap.start.isoformat()} --end {gap.end.isoformat()}"
-        )
+    _refuse_gaps(group, history, store)
     variables = _variables(group, history, store)
     if not variables:
         raise NotEnoughHistoryError(
@@ -107,8 +108,7 @@ def prepare(
         )
     constant = checks.training_windows(group, _summary(group, variables, history, store))
     fit = replace(fit, shards=min(group.max_shards, max(1, math.ceil(len(variables) / VARIABLES_PER_SHARD))))
-    fit = replace(fit, mlflow_run_id=registry.start_run(group, fit))
-    store.save_fit(fit)
+    fit = store.begin_fit(replace(fit, mlflow_run_id=registry.start_run(group, fit)))
     log.info(
         "%s: fit %s on %s: %d variables (%d constant) in %d shards",
         *(group.name, fit.id, history, len(variables), len(constant), fit.shards),
@@ -125,7 +125,31 @@ def _history(group: Group, until: datetime) -> TimeRange:
             f"starts at {group.first_interval().isoformat()}); its policy asks for {group.history.minimum}. Fit later, "
             "set schedule.start earlier, or lower history.minimum"
         )
+    warm = warm_up(entered(group.candidates).values(), group.interval)
+    needed = (warm + LEAST_WINDOWS) * group.interval
+    if end - start < needed:
+        raise NotEnoughHistoryError(
+            f"group {group.name!r} has a history of {end - start} before {end.isoformat()} (history.length is "
+            f"{group.history.length}, counting starts at {group.first_interval().isoformat()}); its candidates need "
+            f"{needed}: windows reach back {warm} intervals, and {LEAST_WINDOWS} are the least to learn from. Raise "
+            "history.length, set schedule.start earlier, or fit later"
+        )
     return group.range(start, end)
+
+
+def _refuse_gaps(group: Group, history: TimeRange, store: Store) -> None:
+    gap = store.first_gap(group, history)
+    if gap is None:
+        return
+    command = f"anomaly update {group.name} --start {gap.start.isoformat()} --end {gap.end.isoformat()}"
+    if gap.end == history.end and len(gap) <= group.lateness // group.interval + COUNTED_SOON:
+        raise CountsNotReadyError(
+            f"group {group.name!r} has no counts for {gap} yet, the end of the history {history}; update may be at "
+            f"it. Try again; if it stays so, run: {command}"
+        )
+    raise NotEnoughHistoryError(
+        f"group {group.name!r} has no counts for {gap}, which is part of the history {history}; fill it with: {command}"
+    )
 
 
 def _fit_of(group: Group, history: TimeRange) -> Fit:
@@ -147,16 +171,23 @@ def _variables(group: Group, history: TimeRange, store: Store) -> tuple[Variable
 
 
 def _summary(group: Group, variables: Sequence[Variable], history: TimeRange, store: Store) -> HistorySummary:
-    counts = store.read_counts(group, variables, history).counts
+    known, distinct, minimum, maximum = (np.empty(len(variables), kind) for kind in (int, int, float, float))
+    for first in range(0, len(variables), SUMMARISED_AT_ONCE):
+        block = slice(first, first + SUMMARISED_AT_ONCE)
+        counts = store.read_counts(group, variables[block], history).counts
+        finite = np.isfinite(counts)
+        known[block] = finite.sum(axis=1)
+        distinct[block] = [len(np.unique(row[there])) for row, there in zip(counts, finite, strict=True)]
+        minimum[block] = np.where(finite, counts, np.inf).min(axis=1)
+        maximum[block] = np.where(finite, counts, -np.inf).max(axis=1)
     own = np.array([(history.end - max(v.first_interval, history.start)) // history.step for v in variables])
-    known = np.isfinite(counts)
     return HistorySummary(
         variables=tuple(v.name for v in variables),
         intervals=own,
-        missing=own - known.sum(axis=1),
-        distinct=np.array([len(np.unique(row[np.isfinite(row)])) for row in counts]),
-        minimum=np.where(known, counts, np.inf).min(axis=1),
-        maximum=np.where(known, counts, -np.inf).max(axis=1),
+        missing=own - known,
+        distinct=distinct,
+        minimum=minimum,
+        maximum=maximum,
         required=group.history.minimum // group.interval,
     )
 
@@ -213,7 +244,7 @@ def train(
         return _train_report(fit, shard, done, store)
 
     counts, judged = _counts_with_stand_ins(group, variables, fit.history, store)
-    candidates = {name: CANDIDATES[name] for name in CANDIDATES if name in group.candidates}
+    candidates = entered(group.candidates)
     warm = warm_up(candidates.values(), group.interval)
     required = group.history.minimum // group.interval
     judgements = classify(counts, required=required, warm_up=warm)
@@ -252,6 +283,9 @@ def train(
             contestant_record(group, contestants[at], judgements[row], outcome, at, probability)
             for at, row in enumerate(able)
         ]
+    if _known_fit(store, fit.id).state != "started":
+        log.warning("%s: shard %d of fit %s was trained by another attempt meanwhile", group.name, shard, fit.id)
+        return _train_report(fit, shard, _of_shard(store.fitted(fit.id), fit, shard), store)
     store.save_fitted(fit.id, fitted, files)
     report = _train_report(fit, shard, fitted, store)
     log.info("%s: %s", group.name, report)
@@ -404,7 +438,7 @@ def _params(group: Group, fit: Fit) -> dict[str, str | int | float]:
         "history_end": fit.history.end.isoformat(),
         "interval_minutes": group.interval.total_seconds() / 60,
         "timezone": group.timezone,
-        "candidates": ", ".join(group.candidates),
+        "candidates": ", ".join(entered(group.candidates)),
         "transform": str(group.transform),
         "distribution": group.distribution,
         "false_alerts_per_week": group.threshold.false_alerts_per_week,
@@ -477,8 +511,8 @@ class PromoteReport:
 def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry) -> PromoteReport:
     """Makes the challenger the champion from the end of its history on, or rejects it.
 
-    The two are compared on the same test periods: over the variables that both forecast, the challenger's median
-    error may not be worse by more than `PROMOTION_MARGIN`.
+    The two are compared on the same test periods, over the variables that both forecast, and by what they judge; see
+    `anomaly.stages.promotion`. Intervals that are judged already keep the champion that judged them.
 
     Raises:
         IncompleteFitError: there is no such fit, or it is not registered.
@@ -486,13 +520,15 @@ def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry)
     fit = _known_fit(store, fit_id)
     if fit.model_version is None:
         raise IncompleteFitError(f"fit {fit.id} of {group.name!r} has no model version; run register first")
-    good_enough, reason = _comparison(store.fitted(fit.id))
+    reason = "that was decided before"
     if fit.state == "registered":
-        if good_enough:
+        decision = decide(group, fit, store)
+        reason = decision.reason
+        if decision.serves_from is not None:
             latest = store.champion(group)
-            if latest is None or latest.serves_from is None or latest.serves_from <= fit.history.end:
+            if latest is None or latest.serves_from is None or latest.serves_from <= decision.serves_from:
                 registry.promote(group, fit.model_version)
-            fit = replace(fit, state="promoted", serves_from=fit.history.end)
+            fit = replace(fit, state="promoted", serves_from=decision.serves_from)
         else:
             fit = replace(fit, state="rejected")
         store.save_fit(fit)
@@ -505,16 +541,3 @@ def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry)
     )
     log.info("%s: %s", group.name, report)
     return report
-
-
-def _comparison(fitted: Sequence[FittedVariable]) -> tuple[bool, str]:
-    both = [f.mae for f in fitted if CHAMPION in f.mae and CHOSEN in f.mae]
-    if not both:
-        return True, "there is no champion that forecasts its variables"
-    challenger = float(np.median([mae[CHOSEN] for mae in both]))
-    champion = float(np.median([mae[CHAMPION] for mae in both]))
-    good_enough = challenger <= champion * (1 + PROMOTION_MARGIN)
-    return good_enough, (
-        f"its median test MAE over {len(both)} variables is {challenger:.3f}, the champion's {champion:.3f}; "
-        f"{'within' if good_enough else 'worse than'} the margin of {PROMOTION_MARGIN:.0%}"
-    )

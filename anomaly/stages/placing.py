@@ -1,7 +1,8 @@
 """Where the winners' networks are kept: one file per candidate and shard, new networks and kept ones side by side.
 
 In: who won each variable. Out: each variable's place (file and position), and the files, in training and in serving
-form, stored under the fit's MLflow run with their SHA-256.
+form, stored under the fit's MLflow run with their SHA-256. Files are named by their content: two attempts at the same
+shard never write over each other's, whichever of them the metadata names in the end.
 """
 
 from __future__ import annotations
@@ -94,21 +95,20 @@ def store_networks(
     for (slot, name), rows in grouped(in_files, lambda row: _slot_of(places[row])).items():
         weights = training.stack([network(row, place) for row in rows if (place := places[row])])
         window = CANDIDATES[name].window(group.interval).shape
-        forms = {
-            "training.keras": training.training_form(CANDIDATES[name], window, weights),
-            "serving.onnx": training.serving_form(CANDIDATES[name], window, weights),
-        }
-        uris = registry.log_network(fit, slot, forms)
-        digests = {form: hashlib.sha256(content).hexdigest() for form, content in forms.items()}
+        learned = training.training_form(CANDIDATES[name], window, weights)
+        served = training.serving_form(CANDIDATES[name], window, weights)
+        learned_sha256, served_sha256 = (hashlib.sha256(content).hexdigest() for content in (learned, served))
+        learned_name, served_name = f"training-{learned_sha256[:16]}.keras", f"serving-{served_sha256[:16]}.onnx"
+        uris = registry.log_network(fit, slot, {learned_name: learned, served_name: served})
         files.append(
             NetworkFile(
                 slot=slot,
                 candidate=name,
                 variables=len(rows),
-                training_uri=uris["training.keras"],
-                training_sha256=digests["training.keras"],
-                serving_uri=uris["serving.onnx"],
-                serving_sha256=digests["serving.onnx"],
+                training_uri=uris[learned_name],
+                training_sha256=learned_sha256,
+                serving_uri=uris[served_name],
+                serving_sha256=served_sha256,
             )
         )
     return files
