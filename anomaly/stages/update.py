@@ -2,35 +2,44 @@
 
 In: a range of intervals of a group. Out, in the store: its variables, a count for every variable and interval,
 and in quarantine the rows that could not be counted, with the reason. The range is begun earlier by the
-group's lateness, because rows arrive late; counting again changes only what has changed.
+group's lateness, because rows arrive late, and still earlier when a gap lies before it: after an outage, the next
+update also counts what the outage left out. What was never counted, before the group's first counted stretch, is
+no gap and waits to be asked for. Counting again changes only what has changed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly.detection.grid import CountGrid, pad
 from anomaly.exceptions import InvalidRangeError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import DataChecks, EventSource, SourceCounts, Store, Variable
+from anomaly.ports import DataChecks, EventSource, RejectedRow, SourceCounts, Store, Variable
 
 log = logging.getLogger(__name__)
 
-CELLS_AT_ONCE = 4_000_000
-"""Variables x intervals held in memory at a time (32 MB)."""
+CELLS_AT_ONCE = 300_000
+"""Variables x intervals that are asked of the source, made a grid and written at a time: a range is counted in as
+many chunks as that takes. Only the source's answer can hold more, when a chunk brings many variables not met before."""
+VARIABLES_EXPECTED = 10_000
+"""Of a group that has not met any yet; only the size of its first chunk depends on it."""
+REASONS_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What one update did. Counts of intervals, rows and events include the re-read late intervals."""
+    """What one update did. Everything includes the late intervals read again and a gap filled before them."""
 
     start: str
+    """Of what was counted, which may be earlier than the start asked for."""
     end: str
     intervals: int
     variables: int
@@ -61,40 +70,55 @@ def update(
     checks: DataChecks,
     now: datetime,
 ) -> UpdateReport:
-    """Counts the range ``[start, end)`` and the late intervals before it.
+    """Counts the range ``[start, end)``, the late intervals before it, and the gap before those if there is one.
+
+    Updates of the same group take turns, so that each sees where the one before it ended.
 
     Raises:
         InvalidRangeError: before the group's first interval, or not over yet at `now`.
+        ConfigurationError: the group was counted in intervals of another length.
         SourceSchemaError, SourceUnavailableError: from the source.
         ExpectationFailedError: the counts are not a complete grid.
     """
     within = group.range(start, end)
     _refuse_what_cannot_be_counted(group, within, now)
-    reread = _with_late_intervals(group, within)
+    with store.exclusively(group, "update"):
+        report = _update(group, _with_what_came_before(group, within, store), source, store, checks, now)
+    log.info("%s [%s, %s): %s", group.name, report.start, report.end, report)
+    return report
 
+
+def _update(
+    group: Group, within: TimeRange, source: EventSource, store: Store, checks: DataChecks, now: datetime
+) -> UpdateReport:
     source.check()
-    rejected = checks.source_rows(group, source, reread, read_at=now)
+    rejected = checks.source_rows(group, source, within, read_at=now)
     quarantined = store.quarantine(group, rejected, at=now)
     if quarantined:
-        log.warning("%d source rows went to quarantine, the first because: %s", quarantined, rejected[0].reason)
+        _warn_of_quarantine(group, rejected, quarantined)
 
-    before = {v.name for v in store.variables(group)}
+    variables = store.variables(group)
+    before = {v.name for v in variables}
     rows_read = events = changed = 0
-    variables: tuple[Variable, ...] = ()
-    for chunk in reread.chunks(_intervals_at_once(len(before))):
+    at = within.start
+    while at < within.end:
+        chunk = next(TimeRange(at, within.end, within.step).chunks(_intervals_at_once(len(variables))))
         counted = source.count(chunk, read_at=now)
         variables = _enrol(group, chunk, counted, store)
-        grid = _grid(variables, chunk, counted)
-        checks.counts(group, grid, chunk)
-        changed += store.write_counts(group, variables, grid)
+        for grid, piece in _grids(variables, chunk, counted):
+            checks.counts(group, grid, piece)
+            changed += store.write_counts(group, variables, grid)
         rows_read += counted.rows_read
         events += int(counted.cells[:, 2].sum())
-    store.mark_updated(group, reread, rows_read=rows_read, events=events, at=now)
+        at = chunk.end
+    store.mark_updated(group, within, rows_read=rows_read, events=events, at=now)
+    if not variables:
+        _warn_of_no_variables(group, within)
 
-    report = UpdateReport(
-        start=reread.start.isoformat(),
-        end=reread.end.isoformat(),
-        intervals=len(reread),
+    return UpdateReport(
+        start=within.start.isoformat(),
+        end=within.end.isoformat(),
+        intervals=len(within),
         variables=len(variables),
         new_variables=tuple(v.name for v in variables if v.name not in before),
         rows_read=rows_read,
@@ -102,10 +126,31 @@ def update(
         changed_counts=changed,
         quarantined=quarantined,
     )
-    log.info("%s %s: %s", group.name, reread, report)
-    if not variables:
-        log.warning("%s has no variables yet: no row of the source matches its selection", group.name)
-    return report
+
+
+def _warn_of_quarantine(group: Group, rejected: Sequence[RejectedRow], new: int) -> None:
+    reasons = Counter(row.reason for row in rejected).most_common()
+    told = "; ".join(f"{rows:,} because of: {reason}" for reason, rows in reasons[:REASONS_TOLD])
+    more = f"; and {len(reasons) - REASONS_TOLD} more reasons" if len(reasons) > REASONS_TOLD else ""
+    log.warning(
+        "group %s: %s could not be counted: %s%s. %s of them are new; all are kept in table quarantine of the metadata "
+        "database. Mend them in the source, then run update for the range again",
+        group.name, _rows_of(group, len(rejected)), told, more, f"{new:,}",
+    )  # fmt: skip
+
+
+def _warn_of_no_variables(group: Group, within: TimeRange) -> None:
+    log.warning(
+        "group %s has no variables yet: none of %s in %s is of a variable that it selects; check the key variables in "
+        "%s.yaml against the source",
+        group.name, _rows_of(group), within, group.name,
+    )  # fmt: skip
+
+
+def _rows_of(group: Group, rows: int | None = None) -> str:
+    where = f"table {group.source.table}" if group.source.table else "the query"
+    number = "the rows" if rows is None else "1 row" if rows == 1 else f"{rows:,} rows"
+    return f"{number} of {where} (connection {group.source.connection})"
 
 
 def _refuse_what_cannot_be_counted(group: Group, within: TimeRange, now: datetime) -> None:
@@ -121,13 +166,17 @@ def _refuse_what_cannot_be_counted(group: Group, within: TimeRange, now: datetim
         )
 
 
-def _with_late_intervals(group: Group, within: TimeRange) -> TimeRange:
-    start = max(group.floor(within.start - group.lateness), group.first_interval())
-    return TimeRange(start, within.end, within.step)
+def _with_what_came_before(group: Group, within: TimeRange, store: Store) -> TimeRange:
+    late = group.floor(within.start - group.lateness)
+    gap = store.first_uncounted(group, within.start)
+    if gap is not None and gap < late:
+        log.info("group %s: nothing was counted since %s, so that is where it begins", group.name, gap.isoformat())
+        late = group.floor(gap)
+    return TimeRange(max(late, group.first_interval()), within.end, within.step)
 
 
 def _intervals_at_once(variables: int) -> int:
-    return max(1, CELLS_AT_ONCE // max(variables, 100))
+    return max(1, CELLS_AT_ONCE // max(variables or VARIABLES_EXPECTED, 100))
 
 
 def _enrol(group: Group, chunk: TimeRange, counted: SourceCounts, store: Store) -> tuple[Variable, ...]:
@@ -136,25 +185,20 @@ def _enrol(group: Group, chunk: TimeRange, counted: SourceCounts, store: Store) 
     A variable that was found begins with its first event; one that the group's file lists begins with the
     group, so that it is padded with zeros although it is never written.
     """
-    known = {v.name: v for v in store.variables(group)}
-    seen = _first_seen(chunk, counted)
-    listed = {name: group.first_interval() for name in group.variables.names or ()}
-    first = seen | listed
-    earlier = {name: at for name, at in first.items() if name not in known or at < known[name].first_interval}
-    kinds = dict(zip(counted.variables, counted.types, strict=True))
-    for at in sorted(set(earlier.values())):
-        store.enrol(group, {n: kinds.get(n) for n, t in earlier.items() if t == at}, first_interval=at)
-    untyped = {n: k for n, k in kinds.items() if n in known and known[n].type is None and k is not None}
-    if untyped:
-        store.enrol(group, untyped, first_interval=chunk.end)
-    if not earlier and not untyped:
-        return tuple(known.values())
-
     variables = store.variables(group)
-    moved = [v for v in variables if v.name in earlier and v.name in known]
-    for variable in moved:
-        _pad_what_now_belongs(group, variable, known[variable.name].first_interval, store)
-    return variables
+    known = {v.name: v for v in variables}
+    kinds = dict(zip(counted.variables, counted.types, strict=True))
+    first = _first_seen(chunk, counted) | {name: group.first_interval() for name in group.variables.names or ()}
+    earlier = {name: at for name, at in first.items() if name not in known or at < known[name].first_interval}
+    typed = {n: known[n].first_interval for n, k in kinds.items() if k and n in known and known[n].type is None}
+    found = typed | earlier
+    if not found:
+        return variables
+    # Zeros first: a crash in between leaves them without effect, and the next update does this again.
+    _pad_what_will_belong(
+        group, [replace(v, first_interval=earlier[v.name]) for v in variables if v.name in earlier], known, store
+    )
+    return store.enrol(group, {name: kinds.get(name) for name in found}, first_interval=found)
 
 
 def _first_seen(chunk: TimeRange, counted: SourceCounts) -> dict[str, datetime]:
@@ -163,17 +207,33 @@ def _first_seen(chunk: TimeRange, counted: SourceCounts) -> dict[str, datetime]:
     return {name: chunk.start + int(at) * chunk.step for name, at in zip(counted.variables, first, strict=True)}
 
 
-def _pad_what_now_belongs(group: Group, variable: Variable, began: datetime, store: Store) -> None:
-    """Zeros between a variable's new first interval and its former one, where nothing is stored yet."""
-    stretch = TimeRange(variable.first_interval, began, group.interval)
-    stored = store.read_counts(group, [variable], stretch)
-    zeros = np.where(np.isnan(stored.counts), 0.0, np.nan)
-    store.write_counts(group, [variable], CountGrid(stored.variables, stored.starts, zeros))
+def _pad_what_will_belong(group: Group, moved: Sequence[Variable], known: Mapping[str, Variable], store: Store) -> None:
+    """Zeros between each moved variable's new first interval and its former one, where nothing is stored yet."""
+    by_former: dict[datetime, list[Variable]] = {}
+    for variable in moved:
+        by_former.setdefault(known[variable.name].first_interval, []).append(variable)
+    for former, variables in by_former.items():
+        stretch = TimeRange(min(v.first_interval for v in variables), former, group.interval)
+        for piece in stretch.chunks(_intervals_at_once(len(variables))):
+            stored = store.read_counts(group, variables, piece)
+            padded = _padded(variables, piece, np.empty((0, 3), dtype=np.int64))
+            zeros = np.where(np.isnan(stored.counts), padded.counts, np.nan)
+            store.write_counts(group, variables, CountGrid(stored.variables, stored.starts, zeros))
 
 
-def _grid(variables: Sequence[Variable], chunk: TimeRange, counted: SourceCounts) -> CountGrid:
+def _grids(
+    variables: Sequence[Variable], chunk: TimeRange, counted: SourceCounts
+) -> Iterator[tuple[CountGrid, TimeRange]]:
+    """The chunk as complete grids; one, unless it brought so many new variables that one would be too large."""
     row = {v.name: at for at, v in enumerate(variables)}
     rows = np.array([row[name] for name in counted.variables], dtype=np.int64)
     cells = counted.cells.copy()
     cells[:, 0] = rows[cells[:, 0]]
-    return pad([v.name for v in variables], [v.first_interval for v in variables], chunk, cells)
+    for piece in chunk.chunks(_intervals_at_once(len(variables))):
+        first = (piece.start - chunk.start) // chunk.step
+        inside = (cells[:, 1] >= first) & (cells[:, 1] < first + len(piece))
+        yield _padded(variables, piece, cells[inside] - (0, first, 0)), piece
+
+
+def _padded(variables: Sequence[Variable], within: TimeRange, cells: NDArray[np.int64]) -> CountGrid:
+    return pad([v.name for v in variables], [v.first_interval for v in variables], within, cells)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,8 +13,17 @@ import pytest
 from anomaly.adapters.checks import GreatExpectationsChecks
 from anomaly.adapters.postgres.source import PostgresSource
 from anomaly.adapters.postgres.store import PostgresStore
-from anomaly.exceptions import InvalidRangeError, SourceSchemaError, SourceUnavailableError
+from anomaly.detection.grid import CountGrid
+from anomaly.exceptions import (
+    ConfigurationError,
+    InvalidRangeError,
+    SourceSchemaError,
+    SourceUnavailableError,
+    StoreUnavailableError,
+)
 from anomaly.groups import Group, TimeRange
+from anomaly.ports import Variable
+from anomaly.stages import update as stage
 from anomaly.stages.update import UpdateReport, update
 from tests.stages.conftest import HOUR, START, SourceTable, rows_in
 
@@ -43,6 +54,11 @@ class Sensor:
             checks=self.checks,
             now=now,
         )
+
+    def selecting(self, **changes: object) -> Sensor:
+        """The same source and store after the group's file has changed."""
+        group = Group.model_validate(self.group.model_dump(mode="json") | changes)
+        return Sensor(group, self.table, self.store, self.checks, self._make_source)
 
     def counts(self, first: int, last: int) -> dict[str, list[float]]:
         within = TimeRange(START + first * HOUR, START + last * HOUR, HOUR)
@@ -191,3 +207,161 @@ def test_a_missing_table_or_database_says_what_to_do(make_sensor: Callable[..., 
             checks=sensor.checks,
             now=datetime(2026, 2, 1, tzinfo=UTC),
         )
+
+
+def test_a_variable_that_the_group_no_longer_selects_is_neither_listed_nor_padded(sensor: Sensor) -> None:
+    for name in ("balance", "income"):
+        sensor.table.write(name, 0)
+    sensor.update(0, 1)
+    narrower = sensor.selecting(variables=["balance"])
+    report = narrower.update(1, 3)
+    assert report.variables == 1
+    assert narrower.counts(0, 3) == {"balance": [1, 0, 0]}
+    left_out = sensor.counts(0, 3)["income"]
+    assert left_out[0] == 1
+    assert np.isnan(left_out[1:]).all()
+
+
+def test_a_group_whose_interval_has_changed_is_not_counted_until_somebody_decides(sensor: Sensor) -> None:
+    sensor.table.write("balance", 0, 3)
+    sensor.update(0, 4)
+    finer = sensor.selecting(interval="30min")
+    with pytest.raises(ConfigurationError, match="was counted in 1h intervals, and orders.yaml now says .* 30min"):
+        finer.update(4, 5)
+    assert sensor.counts(0, 4)["balance"] == [3, 0, 0, 0]
+
+
+def test_an_outage_longer_than_the_lateness_is_made_up_for(sensor: Sensor) -> None:
+    sensor.table.write_all("balance", [1] * 12)
+    sensor.update(2, 4)
+    report = sensor.update(10, 11)
+    assert sensor.counts(2, 12)["balance"][:9] == [1] * 9
+    assert report.start == (START + 4 * HOUR).isoformat()
+    assert sensor.store.first_gap(sensor.group, TimeRange(START + 2 * HOUR, START + 11 * HOUR, HOUR)) is None
+
+
+def test_what_was_never_counted_is_no_outage(sensor: Sensor) -> None:
+    sensor.table.write_all("balance", [1] * 12)
+    assert sensor.update(10, 11).start == (START + 7 * HOUR).isoformat()
+    assert sensor.update(4, 5).start == (START + HOUR).isoformat()
+
+
+class CountingStore(PostgresStore):
+    """The real store, which notes what passes through it, and can be told to break."""
+
+    breaks = False
+
+    def __init__(self, arguments: Mapping[str, str]) -> None:
+        super().__init__(arguments)
+        self.enrolled: list[int] = []
+        self.read: list[int] = []
+        self.written: list[int] = []
+
+    def enrol(
+        self, group: Group, found: Mapping[str, str | None], *, first_interval: datetime | Mapping[str, datetime]
+    ) -> tuple[Variable, ...]:
+        self.enrolled.append(len(found))
+        return super().enrol(group, found, first_interval=first_interval)
+
+    def read_counts(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> CountGrid:
+        self.read.append(len(variables))
+        return super().read_counts(group, variables, within)
+
+    def write_counts(self, group: Group, variables: Sequence[Variable], grid: CountGrid) -> int:
+        if self.breaks:
+            raise StoreUnavailableError("gone in the middle")
+        self.written.append(grid.counts.size)
+        return super().write_counts(group, variables, grid)
+
+
+def test_an_update_that_breaks_while_padding_is_made_whole_by_the_next(sensor: Sensor) -> None:
+    sensor.table.write("balance", 0)
+    sensor.table.write("balance", 14)
+    sensor.table.write("other", 10)
+    sensor.update(10, 16)
+    breaking = CountingStore(sensor.store._arguments)
+    breaking.breaks = True
+    whole, sensor.store = sensor.store, breaking
+    with pytest.raises(StoreUnavailableError, match="in the middle"):
+        sensor.update(0, 4)
+    sensor.store = whole
+    sensor.update(0, 4)
+    assert sensor.counts(10, 16)["balance"] == [0, 0, 0, 0, 1, 0]
+
+
+def test_many_new_and_many_older_variables_take_one_enrolment_and_one_padding_per_beginning(sensor: Sensor) -> None:
+    sensor.table.add(
+        (f"e{n}", f"v{n:02d}", "numeric", "1", START + hour * HOUR) for n in range(40) for hour in (n % 4, 10 + n % 2)
+    )
+    sensor.store = store = CountingStore(sensor.store._arguments)
+    sensor.update(10, 12)
+    assert store.enrolled == [40]
+    sensor.update(0, 4)
+    assert (store.enrolled, store.read) == ([40, 40], [20, 20])
+    assert [sensor.counts(0, 12)["v03"][hour] for hour in range(3, 12)] == [1, 0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_a_new_group_is_counted_in_pieces_that_memory_can_hold(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "CELLS_AT_ONCE", 600)
+    sensor.table.write_all("early", [1] * 24)
+    sensor.table.add(("e", f"v{n:03d}", "numeric", "1", START + (2 + n % 9) * HOUR) for n in range(149))
+    sensor.store = store = CountingStore(sensor.store._arguments)
+    report = sensor.update(0, 24)
+    assert max(store.written) <= 600
+    assert (report.variables, report.events) == (150, 24 + 149)
+    counts = sensor.counts(0, 24)
+    assert sum(np.nansum(row) for row in counts.values()) == report.events
+    assert counts["early"] == [1] * 24
+    assert counts["v000"][2:] == [1] + [0] * 21
+
+
+def test_two_updates_of_a_group_at_once_take_turns(sensor: Sensor) -> None:
+    sensor.table.write_all("balance", [1] * 12)
+    reached: list[str] = []
+    second = threading.Thread(target=lambda: sensor.update(4, 8))
+
+    class StartsAnother(PostgresSource):
+        def check(self) -> None:
+            reached.append(threading.current_thread().name)
+            if len(reached) == 1:
+                second.start()
+                second.join(0.5)
+                assert second.is_alive()
+                assert len(reached) == 1
+            super().check()
+
+    arguments, suites = sensor.table.arguments, sensor.checks._suites
+    sensor._make_source = lambda group: StartsAnother(group, arguments, suites=suites)
+    sensor.update(0, 4)
+    second.join(60)
+    assert reached == [threading.current_thread().name, second.name]
+    assert sensor.counts(0, 8)["balance"] == [1] * 8
+
+
+def test_the_warning_of_quarantine_says_what_where_and_what_to_do(
+    sensor: Sensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor.table.add([("e", None, "numeric", str(n), START) for n in range(3)])
+    sensor.table.add([("e", "balance", "colour", "1", START)])
+    with caplog.at_level(logging.WARNING):
+        sensor.update(0, 1)
+        (first,) = [r.getMessage() for r in caplog.records if "quarantine" in r.getMessage()]
+        caplog.clear()
+        sensor.update(0, 1)
+        assert "quarantine" not in caplog.text
+    assert first.startswith("group orders: 4 rows of table events (connection source) could not be counted: 3 because")
+    assert "; 1 because of: " in first
+    assert "4 of them are new; all are kept in table quarantine" in first
+    assert first.endswith("Mend them in the source, then run update for the range again")
+
+
+def test_the_warning_of_no_variables_says_where_to_look(
+    make_sensor: Callable[..., Sensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    sensor = make_sensor(variables={"pattern": "balanse"})
+    sensor.table.write("balance", 0)
+    with caplog.at_level(logging.WARNING):
+        sensor.update(0, 1)
+    (warning,) = [r.getMessage() for r in caplog.records if "no variables" in r.getMessage()]
+    assert "table events (connection source)" in warning
+    assert "check the key variables in orders.yaml against the source" in warning
