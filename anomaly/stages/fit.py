@@ -397,7 +397,7 @@ def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry
         params=_params(group, fit),
         metrics=metrics,
         tables={"variables": _table(fitted)},
-        charts=_charts(fitted, charts),
+        charts=fit_charts(fitted, charts),
     )
     version = registry.register(
         group,
@@ -470,7 +470,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _charts(fitted: Sequence[FittedVariable], charts: FitCharts) -> dict[str, bytes]:
+def fit_charts(fitted: Sequence[FittedVariable], charts: FitCharts) -> dict[str, bytes]:
+    """The charts of a fit, PNG by name, from what the store keeps of it (with residuals) alone."""
     judged = [f for f in fitted if f.status == "fitted"]
     if not judged:
         return {}
