@@ -288,7 +288,7 @@ def chart_data(group: Group, incident: Incident, store: Store) -> ChartData:
         max(min(group.floor(incident.end + CHART_AFTER), latest + group.interval), incident.end),
         group.interval,
     )
-    by_name = {v.name: v for v in store.variables(group)}
+    by_name = {v.name: v for v in store.variables(group, left_out=True)}
     names = [part.variable for part in incident.variables if part.variable in by_name][:CHART_VARIABLES]
     variables = [by_name[name] for name in names]
     counts = store.read_counts(group, variables, shown).counts

@@ -15,7 +15,7 @@ from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.charts import MatplotlibCharts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.exceptions import SlackRejectedError, SlackUnavailableError
-from anomaly.groups import Group, TimeRange
+from anomaly.groups import Group, TimeRange, VariableSelection
 from anomaly.ports import Links, Predictions, Variable
 from anomaly.stages.alert import AlertReport, alert, chart_data
 from tests.fakes import PlainCharts, RecordedChannel
@@ -288,6 +288,15 @@ def test_the_chart_is_rebuilt_from_the_metadata_to_the_last_byte(told: Told) -> 
     one, other = (charts.incident(chart_data(told.group, incident, told.store)) for _ in range(2))
     assert one == other
     assert one.startswith(b"\x89PNG")
+
+
+def test_a_variable_that_the_group_no_longer_selects_keeps_its_place_in_the_charts_of_its_past(told: Told) -> None:
+    told.judge(48, 100, OUTAGE)
+    told.alert(48, 100)
+    (incident,) = told.store.incidents(told.group)
+    narrower = told.group.model_copy(update={"variables": VariableSelection(names=("another",))})
+    names = [part.variable for part in chart_data(narrower, incident, told.store).variables]
+    assert names == [part.variable for part in chart_data(told.group, incident, told.store).variables] != []
 
 
 def test_a_chart_shows_days_before_the_incident_and_no_more_than_was_judged(told: Told) -> None:
