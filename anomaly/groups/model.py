@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -113,9 +114,14 @@ class VariableSelection(_Frozen):
     pattern: Annotated[str, AfterValidator(_compilable)] | None = None
     """Regular expression that the whole name must match."""
 
+    @cached_property
+    def listed(self) -> frozenset[str]:
+        """The names, to look one up among thousands at once."""
+        return frozenset(self.names or ())
+
     def __contains__(self, name: str) -> bool:
         if self.names is not None:
-            return name in self.names
+            return name in self.listed
         return self.pattern is None or re.fullmatch(self.pattern, name) is not None
 
     @model_validator(mode="after")
