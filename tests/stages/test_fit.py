@@ -50,7 +50,7 @@ def test_the_stored_network_serves_the_residuals_that_the_thresholds_come_from(
     make_workplace: Callable[..., Workplace],
 ) -> None:
     place = make_workplace(candidates=["dense-16-mae"], transform="linear")
-    counts = wavy(FIRST_FIT)
+    counts = wavy(FIRST_FIT, seed=6)  # a seed that the baseline does not win
     place.count({"quiet": wavy(FIRST_FIT, level=5, seed=2), "wavy": counts})
     fit = place.all_steps(FIRST_FIT)
 
