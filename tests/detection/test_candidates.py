@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from anomaly.detection.candidates import CANDIDATES, CONSTANT, candidate
+from anomaly.detection.candidates import BASELINE, CANDIDATES, CONSTANT, candidate, entered
 from anomaly.detection.networks import naive
 from anomaly.detection.training import parameters_per_variable
 
@@ -63,3 +63,8 @@ def test_the_constant_fallback_forecasts_what_its_scaler_states() -> None:
 
     assert forecast is not None
     assert forecast(np.full((2, 3, 1, 2), np.nan, np.float32)).tolist() == [[0.0] * 3] * 2
+
+
+def test_the_baseline_enters_every_contest_and_the_simplest_stands_first() -> None:
+    assert list(entered(["lstm-16-mae", "dense-16-mae"])) == [BASELINE, "dense-16-mae", "lstm-16-mae"]
+    assert list(entered([BASELINE])) == [BASELINE]
