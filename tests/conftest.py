@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,26 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arguments]:
         yield start_postgres(children, places, ports.postgres, os.environ).arguments("postgres")
 
 
-@pytest.fixture
-def database(postgres: Arguments) -> Iterator[Arguments]:
-    """An empty database of the test's own: libpq keyword arguments."""
+@contextmanager
+def _database_like(postgres: Arguments, template: str) -> Iterator[Arguments]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     admin = psycopg2.connect(**postgres)
     admin.autocommit = True
     with admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield {**postgres, "dbname": name}
     finally:
         with admin.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
         admin.close()
+
+
+@pytest.fixture
+def database(postgres: Arguments) -> Iterator[Arguments]:
+    """An empty database of the test's own: libpq keyword arguments."""
+    with _database_like(postgres, "template1") as arguments:
+        yield arguments
 
 
 @pytest.fixture(scope="session")
@@ -86,17 +93,8 @@ def _migrated(postgres: Arguments) -> str:
 @pytest.fixture
 def metadata_database(postgres: Arguments, _migrated: str) -> Iterator[Arguments]:
     """A database of the test's own with the metadata tables: libpq keyword arguments."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = psycopg2.connect(**postgres)
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {_migrated}")
-    try:
-        yield {**postgres, "dbname": name}
-    finally:
-        with admin.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        admin.close()
+    with _database_like(postgres, _migrated) as arguments:
+        yield arguments
 
 
 @pytest.fixture

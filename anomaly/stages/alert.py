@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,6 @@ from anomaly.ports import (
     FittedVariable,
     Links,
     OutboxEntry,
-    Posted,
     Store,
 )
 
@@ -199,20 +199,27 @@ def _deliver(
     links: Links,
     now: datetime,
 ) -> tuple[int, int, list[AnomalyError]]:
-    posted = edited = 0
+    told: Counter[bool] = Counter()
     failures: list[AnomalyError] = []
     with store.due(group, at=now) as entries:
         for entry in entries:
             incident = entry.incident
+            if incident.withdrawn and incident.slack_ts is None:
+                store.dropped(entry, reason="withdrawn before it was told", at=now)
+                continue
             try:
-                if incident.withdrawn and incident.slack_ts is None:
-                    store.dropped(entry, reason="withdrawn before it was told", at=now)
-                elif incident.slack_ts is None:
-                    _post(group, entry, store, charts, chart_store, channel, links, now)
-                    posted += 1
-                else:
-                    _edit(group, entry, store, charts, chart_store, channel, links, now)
-                    edited += 1
+                told[
+                    _tell(
+                        group,
+                        entry,
+                        store=store,
+                        charts=charts,
+                        chart_store=chart_store,
+                        channel=channel,
+                        links=links,
+                        now=now,
+                    )
+                ] += 1
             except MessageGoneError as gone:
                 log.warning("the message of incident %s is gone; the next run posts a new one: %s", incident.id, gone)
                 store.message_gone(entry, at=now)
@@ -221,50 +228,38 @@ def _deliver(
                 store.postponed(entry, error=str(refused), until=now + wait)
                 log.warning("message %s was not delivered, next try in %s: %s", entry.key, wait, refused)
                 failures.append(refused)
-    return posted, edited, failures
+    return told[True], told[False], failures
 
 
-def _post(
+def _tell(
     group: Group,
     entry: OutboxEntry,
+    *,
     store: Store,
     charts: Charts,
     chart_store: ChartStore,
     channel: Channel,
     links: Links,
     now: datetime,
-) -> None:
-    incident = entry.incident
-    png, chart = _drawn(group, incident, store, charts, chart_store)
-    done = channel.post(group, incident, png=png, links=links, key=entry.key)
-    _note(entry, done, chart, store, now)
-
-
-def _edit(
-    group: Group,
-    entry: OutboxEntry,
-    store: Store,
-    charts: Charts,
-    chart_store: ChartStore,
-    channel: Channel,
-    links: Links,
-    now: datetime,
-) -> None:
+) -> bool:
+    """Posts the incident's message, or edits the one it has; whether it was posted."""
     incident = entry.incident
     png, chart = (None, None) if incident.withdrawn else _drawn(group, incident, store, charts, chart_store)
-    _note(entry, channel.update(group, incident, links=links, png=png), chart, store, now)
-
-
-def _note(entry: OutboxEntry, done: Posted, chart: str | None, store: Store, now: datetime) -> None:
+    first = incident.slack_ts is None
+    if first and png is not None:
+        done = channel.post(group, incident, png=png, links=links, key=entry.key)
+    else:
+        done = channel.update(group, incident, links=links, png=png)
     store.delivered(
         entry,
         channel=done.channel,
         ts=done.ts,
         permalink=done.permalink,
         chart=chart,
-        told=digest(entry.incident),
+        told=digest(incident),
         at=now,
     )
+    return first
 
 
 def _drawn(
