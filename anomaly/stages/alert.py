@@ -208,18 +208,17 @@ def _deliver(
                 store.dropped(entry, reason="withdrawn before it was told", at=now)
                 continue
             try:
-                told[
-                    _tell(
-                        group,
-                        entry,
-                        store=store,
-                        charts=charts,
-                        chart_store=chart_store,
-                        channel=channel,
-                        links=links,
-                        now=now,
-                    )
-                ] += 1
+                posted = _tell(
+                    group,
+                    entry,
+                    store=store,
+                    charts=charts,
+                    chart_store=chart_store,
+                    channel=channel,
+                    links=links,
+                    now=now,
+                )
+                told[posted] += 1
             except MessageGoneError as gone:
                 log.warning("the message of incident %s is gone; the next run posts a new one: %s", incident.id, gone)
                 store.message_gone(entry, at=now)
