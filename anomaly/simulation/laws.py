@@ -143,8 +143,9 @@ def _poisson_tails(counts: Floats, mean: Floats) -> tuple[Floats, Floats]:
 
 def _negative_binomial_tails(counts: Floats, shape: Floats, success: Floats | float) -> tuple[Floats, Floats]:
     """Of the failures before the `shape`-th success."""
-    low: Floats = special.betainc(shape, counts + 1, success)
-    return low, _or_certain(counts, special.betaincc(shape, np.maximum(counts, 1), success))
+    low = np.asarray(special.betainc(shape, counts + 1, success), dtype=np.float64)
+    high = np.asarray(special.betaincc(shape, np.maximum(counts, 1), success), dtype=np.float64)
+    return low, _or_certain(counts, high)
 
 
 def _or_certain(counts: Floats, high: Floats) -> Floats:

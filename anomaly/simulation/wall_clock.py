@@ -7,7 +7,7 @@ on the day the clock is put back an hour of them occurs twice, on the day it is 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -39,6 +39,12 @@ def local_seconds(starts: NDArray[np.datetime64], zone: ZoneInfo) -> Integers:
 def _offset(second: int, zone: ZoneInfo) -> int:
     offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
+
+
+def middles(starts: NDArray[np.datetime64], step: timedelta) -> NDArray[np.datetime64]:
+    """The middle of each interval, to the second: what decides on which day an interval counts."""
+    seconds = starts.astype("datetime64[s]").astype(np.int64) + int(step.total_seconds()) // 2
+    return seconds.astype("datetime64[s]")
 
 
 def weekdays(local: Integers) -> Integers:
