@@ -16,7 +16,7 @@ kind             what happens                                                 ma
 ``frozen``       the last count repeats for 6 to 36 intervals                 the count
 ``delay``        nothing for 2 to 8 hours, then all of it in one or two       intervals of silence
                  intervals, beside what is due in them
-``wrong-day``    a weekday is written like a weekend day, or the reverse      events beside the usual
+``wrong-day``    a weekday is written like a weekend day, or the reverse      events ÷ usual events
 ``type-missing`` one entity type with 15 to 50 % of the events is missing     share lost
                  for 12 to 48 hours
 ================ ============================================================ ==========================

@@ -88,12 +88,16 @@ def inject(
     local = local_seconds(middles(starts, step), zone)
     broken, truth = counts.copy(), []
     for row, name in enumerate(names or [f"row {row}" for row in range(len(counts))]):
-        share = stream("types", seed, name).uniform(0.15, 0.5)
-        series = Series(counts[row], means[row], local, step, share)
+        series = Series(counts[row], means[row], local, step, type_share(name, seed))
         for kind, change in _incidents(series, stream("incidents", seed, name), per_variable, begin, kinds):
             broken[row, change.start : change.end] = change.counts
             truth.append(Injected(row, name, kind, change.start, change.end, float(change.magnitude)))
     return broken, tuple(sorted(truth, key=lambda one: (one.row, one.start)))
+
+
+def type_share(name: str, seed: int) -> float:
+    """Share of a variable's events that its lesser entity type carries, the one that may go missing: 0.15 to 0.5."""
+    return float(stream("types", seed, name).uniform(0.15, 0.5))
 
 
 def _incidents(

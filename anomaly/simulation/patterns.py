@@ -66,7 +66,8 @@ class Pattern:
         day = _SHAPES[self.daily]((hours - self.shift_hours) % 24)
         if self.daily != "flat":
             day = self.night + (1 - self.night) * day / day.max()
-        week = np.outer(self.week, day).ravel()
+        days = np.repeat(self.week, _QUARTERS_OF_DAY)
+        week = _smoothed(days) * np.tile(day, 7)
         return np.asarray(week / week.mean())
 
 
@@ -113,6 +114,13 @@ class Clock:
                 return (self.days_from_first >= 24) & (self.days_from_first < 27)
             case "last-days":
                 return self.days_to_last < 3
+
+
+def _smoothed(week: Floats) -> Floats:
+    """Saturday does not begin on the stroke of midnight: a moving mean over four hours, that meets itself on Monday."""
+    half = 2 * 3600 // _QUARTER
+    around = np.concatenate([week[-half:], week, week[:half]])
+    return np.convolve(around, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid").clip(0)
 
 
 def _bump(hours: Floats, at: float, width: float) -> Floats:

@@ -116,7 +116,8 @@ def draw_traits(variables: int, *, seed: int, rates: tuple[float, float] = RATES
     """A realistic mixture of variables. Asking for more of them leaves the first ones as they were.
 
     Rates are log-uniform. Families depend on the rate, as in life: what is written thousands of times an hour is
-    seldom bursty or empty. Most follow people's days and weeks, many rest at weekends, some follow the month.
+    never bursty or empty, and rarely as even as Poisson. Most follow people's days and weeks, many rest at weekends,
+    some follow the month.
 
     Args:
         variables: how many.
@@ -147,7 +148,7 @@ _DISPERSIONS: dict[Family, tuple[float, float]] = {
 }
 _MIXTURES: tuple[tuple[float, dict[Family, float]], ...] = (
     (1_000, {"poisson": 0.35, "negative-binomial": 0.30, "scheduled": 0.15, "zero-inflated": 0.08, "bursty": 0.12}),
-    (np.inf, {"poisson": 0.35, "negative-binomial": 0.45, "scheduled": 0.20}),
+    (np.inf, {"poisson": 0.15, "negative-binomial": 0.65, "scheduled": 0.20}),
 )
 """Families and their shares, for rates below so many events per hour."""
 
