@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.stats import norm
 
-from anomaly.detection.networks import dense, lstm
+from anomaly.detection.networks import conv_autoencoder, dense, donut, linear, lstm, lstm_autoencoder, residual, tcn
 from anomaly.detection.networks.layers import begin
+from anomaly.detection.networks.reconstruction import EvidenceBound, Hidden, Injected, Rebuilt
+
+Float32 = NDArray[np.float32]
 
 WINDOW = (7, 2)
+
+
+def with_weights(network: Any, seeds: list[int]) -> list[Float32]:
+    """Gives each variable weights of its own, biases included, and returns them."""
+    rng = np.random.default_rng(1)
+    weights = [w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for w in begin(network, seeds)]
+    for variable, array in zip(network.trainable_weights, weights, strict=True):
+        variable.assign(array)
+    return weights
+
+
+def of_variable(network: Any, row: int) -> dict[str, list[Float32]]:
+    """One variable's weights by layer, without their leading axis; biases are (units,)."""
+    found = {}
+    for layer in network.layers:
+        if layer.trainable_weights:
+            arrays = {w.name: w.numpy()[row] for w in layer.trainable_weights}
+            found[layer.name] = [array[0] if name == "bias" else array for name, array in arrays.items()]
+    return found
+
+
+def keras_gates(weights: list[Float32], units: int) -> list[Float32]:
+    """Ours are ordered input, forget, output, candidate; Keras has input, forget, candidate, output."""
+    order = np.concatenate([np.arange(2 * units), np.arange(3 * units, 4 * units), np.arange(2 * units, 3 * units)])
+    return [array[..., order] for array in weights]
 
 
 def test_a_batched_dense_network_computes_what_keras_computes_per_variable() -> None:
@@ -91,3 +123,193 @@ def test_dropout_masks_are_the_same_for_every_variable() -> None:
 
     assert np.array_equal(one, other)
     assert not np.array_equal(one, np.asarray(network(windows, training=False))[0])
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "found"),
+    [
+        (168, 4, [4, 2, 3, 7]),
+        (168, 8, [8, 3, 7]),
+        (672, 8, [8, 4, 3, 7]),
+        (49, 8, [7, 7]),
+        (1, 4, [1]),
+        (131, 4, [131]),
+    ],
+)
+def test_kernels_follow_from_the_windows_length(length: int, most: int, found: list[int]) -> None:
+    assert tcn.kernels(length, most) == found
+
+
+def test_a_tree_of_convolutions_computes_what_dilated_causal_convolutions_compute_at_the_newest_place() -> None:
+    import keras
+
+    batched = tcn.network(2, (42, 2), channels=3, kernel=4)
+    with_weights(batched, [1, 2])
+    windows = np.random.default_rng(0).random((2, 5, 42, 2)).astype(np.float32)
+    together = np.asarray(batched(windows))
+
+    for row in range(2):
+        weights = of_variable(batched, row)
+        x = windows[row]
+        newest, dilation = [x[:, -1]], 1
+        for level, size in enumerate(tcn.kernels(42, 4), 1):
+            conv = keras.layers.Conv1D(3, size, dilation_rate=dilation, padding="causal", activation="tanh")
+            conv.build(x.shape)
+            kernel, bias = weights[f"convolution_{level}"]
+            conv.set_weights([kernel.reshape(size, -1, 3), bias])
+            x = np.asarray(conv(x))
+            newest.append(x[:, -1])
+            dilation *= size
+        kernel, bias = weights["prediction"]
+        assert dilation == 42
+        assert together[row] == pytest.approx((np.concatenate(newest, axis=1) @ kernel + bias)[:, 0], abs=1e-5)
+
+
+def test_the_convolutional_autoencoder_computes_what_strided_and_transposed_convolutions_compute() -> None:
+    import keras
+
+    batched = conv_autoencoder.network(2, (12, 1), channels=3, code=2, kernel=4)
+    with_weights(batched, [1, 2])
+    for name, size, units in [("transposed_2", 3, 3), ("transposed_1", 4, 1)]:
+        bias = batched.get_layer(name).bias  # ours has one for each place, Keras one for all
+        bias.assign(np.tile(bias.numpy()[..., :units], size))
+    windows = np.random.default_rng(0).random((2, 5, 12, 1)).astype(np.float32)
+    together = np.asarray(batched(windows))
+
+    for row in range(2):
+        weights = of_variable(batched, row)
+        x = np.roll(windows[row], -1, axis=1)
+        for level, (size, units) in enumerate([(4, 3), (3, 2)], 1):
+            conv = keras.layers.Conv1D(units, size, strides=size, activation="tanh")
+            conv.build(x.shape)
+            kernel, bias = weights[f"convolution_{level}"]
+            conv.set_weights([kernel.reshape(size, -1, units), bias])
+            x = np.asarray(conv(x))
+        for level, size, units, activation in [(2, 3, 3, "tanh"), (1, 4, 1, None)]:
+            conv = keras.layers.Conv1DTranspose(units, size, strides=size, activation=activation)
+            conv.build(x.shape)
+            kernel, bias = weights[f"transposed_{level}"]
+            conv.set_weights([kernel.reshape(-1, size, units).transpose(1, 2, 0), bias[:units]])
+            x = np.asarray(conv(x))
+        assert together[row] == pytest.approx(x[:, -1, 0], abs=1e-5)
+
+
+def test_the_lstm_autoencoder_computes_what_keras_computes_per_variable() -> None:
+    import keras
+
+    batched = lstm_autoencoder.network(2, (12, 1), units=3, steps=4)
+    with_weights(batched, [1, 2])
+    windows = np.random.default_rng(0).random((2, 5, 12, 1)).astype(np.float32)
+    together = np.asarray(batched(windows))
+
+    for row in range(2):
+        weights = of_variable(batched, row)
+        alone = keras.Sequential(
+            [
+                keras.Input((4, 3)),
+                keras.layers.LSTM(3, name="encoder"),
+                keras.layers.RepeatVector(4),
+                keras.layers.LSTM(3, return_sequences=True, name="decoder"),
+                keras.layers.Dense(3, name="rebuilt_steps"),
+            ]
+        )
+        for name in ("encoder", "decoder"):
+            alone.get_layer(name).set_weights(keras_gates(weights[name], 3))
+        alone.get_layer("rebuilt_steps").set_weights(weights["rebuilt_steps"])
+        backwards = np.asarray(alone(np.roll(windows[row], -1, axis=1).reshape(5, 4, 3)))
+        assert together[row] == pytest.approx(backwards[:, 0, -1], abs=1e-5)
+
+
+def test_a_window_whose_length_does_not_divide_into_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="a window of 13 places does not divide into 7 steps"):
+        lstm_autoencoder.network(1, (13, 1))
+
+
+def test_an_autoencoder_is_refused_windows_of_several_features() -> None:
+    with pytest.raises(ValueError, match="found windows of 2 features; an autoencoder rebuilds windows of 1"):
+        conv_autoencoder.network(1, (7, 2))
+
+
+def test_the_newest_place_holds_what_was_a_season_ago() -> None:
+    windows = np.arange(6, dtype=np.float32).reshape(1, 2, 3, 1)
+
+    assert np.asarray(Hidden()(windows)).tolist() == [[[1.0, 2.0, 0.0], [4.0, 5.0, 3.0]]]
+
+
+def test_rebuilding_the_window_is_an_extra_task_in_training_only() -> None:
+    layer = Rebuilt()
+    window, rebuilt = np.zeros((2, 1, 3), np.float32), np.full((2, 1, 3), [1.0, 3.0, 9.0], np.float32)
+
+    served, without = np.asarray(layer(rebuilt, window)), list(layer.losses)
+    layer(rebuilt, window, training=True)
+
+    assert served.tolist() == [[9.0], [9.0]]
+    assert not without
+    assert [np.asarray(loss).tolist() for loss in layer.losses] == [[[2.0], [2.0]]]
+
+
+def test_missing_data_are_injected_at_the_same_places_for_every_variable_and_never_when_serving() -> None:
+    layer = Injected(0.3, seed=1)
+    window = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32)
+
+    shown, known = (np.asarray(a) for a in layer(window, training=True))
+    served, _ = (np.asarray(a) for a in layer(window))
+
+    assert np.array_equal(known[0], known[1])
+    assert (known[:, :, -1] == 0).all()
+    assert known[:, :, :-1].mean() == pytest.approx(0.7, abs=0.05)
+    assert np.array_equal(shown[:, :, :-1][known[:, :, :-1] == 1], window[:, :, :-1][known[:, :, :-1] == 1])
+    mean = np.broadcast_to(window.mean(axis=2, keepdims=True), window.shape)
+    assert shown[:, :, :-1][known[:, :, :-1] == 0] == pytest.approx(mean[:, :, :-1][known[:, :, :-1] == 0], abs=1e-6)
+    assert np.array_equal(served, window)
+
+
+def test_the_evidence_bound_is_donuts() -> None:
+    """Against densities from scipy, the expectation over the code by Gauss and Hermite; up to a constant."""
+    nodes, shares = np.polynomial.hermite_e.hermegauss(20)
+    rng = np.random.default_rng(0)
+
+    def both() -> tuple[float, float]:
+        window, rebuilt, spread = rng.random((1, 1, 6)), rng.random((1, 1, 6)), rng.uniform(0.1, 2, (1, 1, 1))
+        mean, deviation = rng.standard_normal((1, 1, 2)), rng.uniform(0.1, 2, (1, 1, 2))
+        known = np.array([[[1.0, 0.0, 1.0, 1.0, 0.0, 0.0]]])
+        layer = EvidenceBound(0.5)
+        layer(*(a.astype(np.float32) for a in (rebuilt, spread, window, known, mean, deviation)), training=True)
+        likelihood = (known * norm.logpdf(window, rebuilt, spread)).sum()
+        drawn = mean[..., None] + deviation[..., None] * nodes
+        prior = (norm.logpdf(drawn) * shares / shares.sum()).sum()
+        bound = likelihood + known.mean() * prior + norm.entropy(mean, deviation).sum()
+        return float(np.asarray(layer.losses[0])[0, 0]), -0.5 * bound / 6
+
+    ours, by_hand = np.array([both() for _ in range(5)]).T
+
+    assert np.ptp(by_hand) > 0.1
+    assert ours - by_hand == pytest.approx(np.full(5, ours[0] - by_hand[0]), abs=1e-5)
+
+
+def test_donut_draws_noise_while_it_trains_and_none_when_it_serves() -> None:
+    network = donut.network(2, (14, 1))
+    first = begin(network, [1])
+    for variable, array in zip(network.trainable_weights, first, strict=True):
+        variable.assign(np.concatenate([array, array]))
+    windows = np.repeat(np.random.default_rng(0).random((1, 20, 14, 1)).astype(np.float32), 2, axis=0)
+
+    one, other = np.asarray(network(windows, training=True))
+    again = np.asarray(network(windows, training=True))[0]
+    served, served_again = (np.asarray(network(windows)) for _ in range(2))
+
+    assert np.array_equal(one, other), "all variables are given the same noise"
+    assert not np.array_equal(one, again)
+    assert np.array_equal(served, served_again)
+
+
+@pytest.mark.parametrize("build", [linear.network, residual.network])
+def test_a_network_on_deviations_begins_with_the_baseline_and_may_fall_below_it(build: Any) -> None:
+    network = build(2, (1, 10))
+    for variable, array in zip(network.trainable_weights, begin(network, [1, 2]), strict=True):
+        variable.assign(array)
+    windows = np.random.default_rng(0).standard_normal((2, 50, 1, 10)).astype(np.float32)
+
+    assert not np.asarray(network(windows)).any()
+    with_weights(network, [1, 2])
+    assert np.asarray(network(windows)).min() < 0

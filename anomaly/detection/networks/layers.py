@@ -59,19 +59,29 @@ class Batched(keras.layers.Layer):  # type: ignore[misc]  # keras publishes no t
 
 @keras.saving.register_keras_serializable("anomaly")
 class BatchedDense(Batched):
-    """V dense layers side by side: (V, B, in) to (V, B, units).
+    """V dense layers side by side: (V, B, …, in) to (V, B, …, units).
 
     Args:
         activation: name, as Keras knows it.
         bias: what every bias begins with.
+        zero: whether the kernel begins with zeros. A last layer that does answers its bias at first, whatever the
+            layers before it were drawn as; of any other layer the gradient would stay zero.
     """
 
     def __init__(
-        self, variables: int, units: int, activation: str | None = None, bias: float = 0.0, **options: Any
+        self,
+        variables: int,
+        units: int,
+        activation: str | None = None,
+        *,
+        bias: float = 0.0,
+        zero: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(variables, units, **options)
         self.activation = keras.activations.get(activation)
         self.bias_start = bias
+        self.zero = zero
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         self.inputs = input_shape[-1]
@@ -79,28 +89,43 @@ class BatchedDense(Batched):
         self.bias = self.add_weight((self.variables_count, 1, self.units), "zeros", name="bias")
 
     def call(self, x: Any) -> Any:
-        return self.activation(keras.ops.matmul(x, self.kernel) + self.bias)
+        ops = keras.ops
+        if len(x.shape) == 3:
+            return self.activation(ops.matmul(x, self.kernel) + self.bias)
+        # One product per variable, not one per window.
+        rows = ops.reshape(x, (self.variables_count, -1, self.inputs))
+        answer = self.activation(ops.matmul(rows, self.kernel) + self.bias)
+        return ops.reshape(answer, (self.variables_count, -1, *x.shape[2:-1], self.units))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
 
     def fresh(self, generator: np.random.Generator) -> list[Float32]:
         kernel = glorot_uniform(generator, self.inputs, self.units)
-        return [kernel, np.full((1, self.units), self.bias_start, np.float32)]
+        return [kernel * (not self.zero), np.full((1, self.units), self.bias_start, np.float32)]
 
     def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
-        return {**super().get_config(), "activation": activation, "bias": self.bias_start}
+        return {**super().get_config(), "activation": activation, "bias": self.bias_start, "zero": self.zero}
 
 
 @keras.saving.register_keras_serializable("anomaly")
 class BatchedLSTM(Batched):
-    """V LSTM layers side by side: (V, B, L, F) to the last hidden state, (V, B, units).
+    """V LSTM layers side by side: (V, B, L, F) to the last hidden state, (V, B, units), or all of them,
+    the last one first, (V, B, L, units).
 
     S. Hochreiter, J. Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers et al., 2000. The
     L steps are unrolled: windows are short, and an unrolled graph exports to plain matrix products. Gates along the
     last axis: input, forget, output, candidate.
+
+    Args:
+        backwards: whether all hidden states are returned, the last one first, as a decoder needs that rebuilds a
+            sequence from its end; only the last one otherwise.
     """
+
+    def __init__(self, variables: int, units: int, *, backwards: bool = False, **options: Any) -> None:
+        super().__init__(variables, units, **options)
+        self.backwards = backwards
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         self.steps, self.inputs = input_shape[-2], input_shape[-1]
@@ -113,6 +138,7 @@ class BatchedLSTM(Batched):
         units, ops = self.units, keras.ops
         both = ops.concatenate([self.kernel, self.recurrent], axis=1)
         hidden = cell = None
+        passed = []
         for step, entered in enumerate(ops.unstack(x, self.steps, axis=2)):
             if step == 0:
                 gates = ops.matmul(entered, self.kernel) + self.bias
@@ -123,16 +149,28 @@ class BatchedLSTM(Batched):
             new = entering * ops.tanh(candidate)
             cell = new if cell is None else forgotten * cell + new
             hidden = leaving * ops.tanh(cell)
-        return hidden
+            passed.append(hidden)
+        return ops.stack(passed[::-1], axis=2) if self.backwards else hidden
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (*input_shape[:2], self.units)
+        return (*input_shape[: 3 if self.backwards else 2], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "backwards": self.backwards}
 
     def fresh(self, generator: np.random.Generator) -> list[Float32]:
         kernel = glorot_uniform(generator, self.inputs, 4 * self.units)
         bias = np.zeros((1, 4 * self.units), np.float32)
         bias[:, self.units : 2 * self.units] = 1.0  # the forget gate begins open, or the first steps are lost
         return [kernel, orthogonal(generator, self.units, 4 * self.units), bias]
+
+
+@keras.saving.register_keras_serializable("anomaly")
+class Newest(keras.layers.Layer):  # type: ignore[misc]
+    """The newest place of each window: (V, B, L, …) to (V, B, …)."""
+
+    def call(self, x: Any) -> Any:
+        return x[:, :, -1]
 
 
 def shared_dropout(rate: float, *, width: int, seed: int) -> Any:
