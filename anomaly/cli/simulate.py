@@ -114,7 +114,9 @@ def simulate(
     _write_truth(out / "truth.csv", counted, truth)
     if counted.traits:
         _write_traits(out / "traits.csv", counted.traits)
-    _tell(counted, counts, truth, out)
+    _tell(counted, counts, truth)
+    written = ["events.csv" if events else "counts.csv", "truth.csv", *(["traits.csv"] if counted.traits else [])]
+    typer.echo(f"Written to {out}: {', '.join(written)}")
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ def _checked(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             raise ConfigurationError(
-                f"{path}, row {row + 2}: {column} is {frame[column].iloc[row]!r}; expected {expected} "
+                f"{path}, row {row + 2}: {column} is '{frame[column].iloc[row]}'; expected {expected} "
                 f"({int(wrong.sum())} such rows)"
             )
     return frame.assign(timestamp=moments.astype("datetime64[s]"), value=values.astype("int64"))
@@ -367,7 +369,7 @@ def _flat(traits: Traits) -> dict[str, Any]:
 # --- the summary ------------------------------------------------------------------------------------------------
 
 
-def _tell(counted: _Counted, counts: NDArray[np.int64], truth: Sequence[Injected], out: Path) -> None:
+def _tell(counted: _Counted, counts: NDArray[np.int64], truth: Sequence[Injected]) -> None:
     from rich.console import Console
 
     from anomaly.groups.durations import format_duration
@@ -382,7 +384,6 @@ def _tell(counted: _Counted, counts: NDArray[np.int64], truth: Sequence[Injected
     console.print(_table(title, _family_rows(counted, counts), "family", "variables", "events", "per hour", "empty"))
     if truth:
         console.print(_table("Incidents", _kind_rows(counted.step, truth), "kind", "incidents", "hours", "magnitude"))
-    typer.echo(f"Written to {out}: {', '.join(sorted(path.name for path in out.glob('*.csv')))}")
 
 
 def _table(title: str, rows: Iterator[tuple[str, ...]], *columns: str) -> Table:

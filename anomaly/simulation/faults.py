@@ -43,7 +43,7 @@ _CHANCE_OF_FREEZING = 1e-4
 """A frozen stretch is at least so long that the variable would do the same on its own less often than this."""
 _LONGEST_FREEZE = 36
 _DIFFERENT_DAYS = 0.25
-"""Days whose means differ by less than this share are of the same kind, whatever the calendar says."""
+"""Days whose means are nearer than this share of the busier are alike, whatever the calendar says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,9 @@ def _wrong_day(series: Series, rng: np.random.Generator, start: int) -> Change |
     if not differ.size:
         return None
     within = slice(differ[0], differ[-1] + 1)
+    distance = np.abs(series.expected[today] - series.expected[nearest])[within].sum()
+    if distance < _DIFFERENT_DAYS * busier[within].sum():
+        return None
     usual = float(series.expected[today[within]].sum())
     written = float(series.expected[nearest[within]].sum())
     return Change(

@@ -30,6 +30,9 @@ LEAST_EVENTS = 5.0
 """Usual events over an incident; where there are fewer, nobody could tell."""
 ACTIVE = 0.25
 """Share of a variable's mean that is expected in the first interval of an incident."""
+ORDINARY = 0.5
+"""Share of the usual events that must be there to be lost, or be written; where a real incident, or a pause between
+bursts, has left fewer, another one would not show."""
 _TRIES = 60
 _BEGINS_ANYWHERE = frozenset({"wrong-day"})
 """Kinds that look for their first interval themselves."""
@@ -70,8 +73,8 @@ def inject(
         starts: (N,), UTC.
         step: length of an interval.
         zone: whose days and weeks count.
-        seed: the same seed, names and counts give the same incidents; a variable's depend on no other variable.
-        per_variable: incidents per variable; a fraction is the chance of one more.
+        seed: the same seed gives the same incidents; a variable's depend on its row and name, on no other variable.
+        per_variable: incidents per variable, on average; 0.25 breaks every fourth.
         begin: index of the first interval that may be touched; what lies before it is clean history.
         expected: (V, N) true means. Left out, a robust mean of each time of the local week stands in.
         kinds: what may happen, each as often as the others.
@@ -87,9 +90,12 @@ def inject(
     means = local_means(counts, starts, step, zone) if expected is None else expected
     local = local_seconds(middles(starts, step), zone)
     broken, truth = counts.copy(), []
+    first = stream("kinds", seed, "").random()
     for row, name in enumerate(names or [f"row {row}" for row in range(len(counts))]):
+        wanted = range(int(first + row * per_variable), int(first + (row + 1) * per_variable))
         series = Series(counts[row], means[row], local, step, type_share(name, seed))
-        for kind, change in _incidents(series, stream("incidents", seed, name), per_variable, begin, kinds):
+        drawn = [_kind(kinds, number, seed) for number in wanted]
+        for kind, change in _incidents(drawn, series, stream("incidents", seed, name), begin):
             broken[row, change.start : change.end] = change.counts
             truth.append(Injected(row, name, kind, change.start, change.end, float(change.magnitude)))
     return broken, tuple(sorted(truth, key=lambda one: (one.row, one.start)))
@@ -100,17 +106,20 @@ def type_share(name: str, seed: int) -> float:
     return float(stream("types", seed, name).uniform(0.15, 0.5))
 
 
-def _incidents(
-    series: Series, rng: np.random.Generator, per_variable: float, begin: int, kinds: Sequence[str]
-) -> list[tuple[str, Change]]:
-    number = int(per_variable) + int(rng.random() < per_variable % 1)
-    deck = [kind for _ in range(-(-number // len(kinds))) for kind in rng.permutation(kinds)][:number]
+def _kind(kinds: Sequence[str], number: int, seed: int) -> str:
+    """The kind of the incident with this number: all kinds in a new order, again and again, across the variables."""
+    lap, place = divmod(number, len(kinds))
+    return str(stream("kinds", seed, f"lap {lap}").permutation(kinds)[place])
+
+
+def _incidents(kinds: Sequence[str], series: Series, rng: np.random.Generator, begin: int) -> list[tuple[str, Change]]:
+    """One of each that finds a place."""
     gap = -(-APART // series.step)
     free = np.arange(len(series.counts)) >= begin
     done = []
-    for kind in deck:
-        if (change := _placed(str(kind), series, rng, free)) is not None:
-            done.append((str(kind), change))
+    for kind in kinds:
+        if (change := _placed(kind, series, rng, free)) is not None:
+            done.append((kind, change))
             free[max(0, change.start - gap) : change.end + gap] = False
     return done
 
@@ -130,10 +139,12 @@ def _placed(kind: str, series: Series, rng: np.random.Generator, free: NDArray[n
 
 def _counts_as_one(change: Change, series: Series, free: NDArray[np.bool_]) -> bool:
     stretch = slice(change.start, change.end)
+    before = series.counts[stretch]
     return (
         bool(free[stretch].all())
         and change.usual >= LEAST_EVENTS
-        and not np.array_equal(change.counts, series.counts[stretch])
+        and int(max(before.sum(), change.counts.sum())) >= ORDINARY * change.usual
+        and not np.array_equal(change.counts, before)
     )
 
 
