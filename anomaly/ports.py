@@ -217,6 +217,20 @@ class Predictions:
     """(V, N): '' for normal and for not judged, else the kind."""
 
 
+OutboxAction = Literal["post", "update", "notice"]
+"""A notice is an edit that the channel should hear of: the incident has become clearly worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class RareIntervals:
+    """What a group's variables did in some intervals, as far as it was rare."""
+
+    judged: Mapping[str, str | None]
+    """The variables that were judged in at least one of the intervals, with their event type."""
+    anomalies: tuple[Anomaly, ...]
+    """The intervals that are rare enough, anomalous or not (then their kind is ''), by start and variable."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """A message to be delivered exactly once. `key` is unique; writing it again is a no-op."""
@@ -224,7 +238,7 @@ class OutboxEntry:
     id: int
     key: str
     incident: Incident
-    action: Literal["post", "update"]
+    action: OutboxAction
     attempts: int
 
 
@@ -325,6 +339,9 @@ class Store(Protocol):
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         """By start and variable."""
 
+    def rare(self, group: Group, starts: Sequence[datetime], *, at_most: float) -> RareIntervals:
+        """What was judged in the intervals that begin at `starts`, with a tail probability of `at_most`."""
+
     def predicted_until(self, group: Group) -> datetime | None:
         """Start of the latest interval that has a prediction."""
 
@@ -337,8 +354,11 @@ class Store(Protocol):
     ) -> tuple[Incident, ...]:
         """Upserts by id (None inserts); marks the withdrawn ones; returns them with ids."""
 
-    def enqueue(self, incident_id: int, action: Literal["post", "update"]) -> bool:
-        """False when a message about the incident is waiting already: it will tell what is new by then, too."""
+    def enqueue(self, incident_id: int, action: OutboxAction) -> bool:
+        """False when a message about the incident is waiting already: it will tell what is new by then, too.
+
+        A waiting edit becomes the notice that is asked for.
+        """
 
     def due(self, group: Group, *, at: datetime) -> AbstractContextManager[Sequence[OutboxEntry]]:
         """Undelivered entries whose time has come, oldest first; inside the block no second sender gets them."""
@@ -354,7 +374,8 @@ class Store(Protocol):
         told: str,
         at: datetime,
     ) -> None:
-        """Notes where the message is, and the digest of what it says."""
+        """Notes where the message is, and the digest of what it says; of a post and a notice, and of the first
+        delivery of an old incident, also how bad the incident was then."""
 
     def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
         """Takes the entry out of the queue: there is nothing left to tell."""

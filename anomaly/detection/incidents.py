@@ -2,22 +2,74 @@
 
 In: the anomalies of a group, in time. Out: incidents, each a stretch of time with the variables that took part.
 
-Anomalies of any variables belong to the same incident when no more than the group's merge gap lies between one
-and the next: a snow storm that empties fourteen variables for a day is one incident, and so is a pipeline that
-fails, recovers for an hour and fails again. The result depends only on the anomalies, not on how the intervals
-were handed over, so that hour by hour and a year at once give the same incidents.
+**What belongs together.** Anomalies of any variables belong to the same incident when no more than the group's
+merge gap lies between one and the next: a snow storm that empties fourteen variables for a day is one incident, and
+so is a pipeline that fails, recovers for an hour and fails again. After a merge gap of quiet it is resolved.
+
+**What is enough.** An incident needs so many anomalous intervals, over all variables, and lasts so long, as the
+group's policy says. An anomaly found over several intervals (``sum-24``) stands for all of them, and one that says
+itself how long something has been wrong (``frozen``, ``silence``, ``level``) is always enough.
+
+**What repeats must be clearer.** A variable whose earlier incidents ended within the group's `repeat_window` has a
+higher threshold for opening the next: ten times rarer for each of them, fading evenly to nothing at the window's
+end, a thousand times rarer at most. Anomalies below it open no incident, but belong to one that others open. It
+follows from the anomalies of that window alone, opened or not.
+
+**How bad it is.** The sum of these points; `low` up to 3, `high` from 4, `critical` from 8:
+
+================================  ==============  ==============  ================
+points                            0               1               2
+================================  ==============  ==============  ================
+kind                              surge, shift    drop, frozen    silent
+events lost or added, of expected under 25 %      from 25 %       from 50 %
+variables                         1               2 to 4          from 5
+duration                          under 6 h       from 6 h        from 24 h
+by chance                         < once a year   once in a year  once in a century
+================================  ==============  ==============  ================
+
+A frozen count has no share of events: its points are 1 there, because nobody knows what was lost.
+
+**When it is told again.** An incident that goes on is told once; its message is edited as it changes. It gets one
+more notice only when it is clearly worse than when it was told last: a severity higher, twice as many variables (and
+three more at least), or a worst interval a thousand times rarer.
+
+Everything depends only on the anomalies, not on how the intervals were handed over: hour by hour and a year at once
+give the same incidents.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
+from anomaly.detection.causes import Shared
+from anomaly.detection.lookback import ALWAYS_ENOUGH, lookback
 from anomaly.detection.thresholds import return_period
 
+Severity = Literal["low", "high", "critical"]
+
+SEVERITIES: tuple[Severity, ...] = ("low", "high", "critical")
 DOWNWARDS = frozenset({"drop", "silent"})
+
+HIGH_FROM, CRITICAL_FROM = 4, 8
+KIND_POINTS = {"surge": 0, "shift": 0, "drop": 1, "frozen": 1, "silent": 2}
+SHARES = (0.25, 0.5)
+VARIABLES = (2, 5)
+DURATIONS = (timedelta(hours=6), timedelta(hours=24))
+RETURN_YEARS = (1.0, 100.0)
+_HOURS_PER_YEAR = 365.25 * 24
+
+DECADES_PER_REPEAT = 1.0
+MOST_DECADES = 3.0
+"""How many times rarer, in powers of ten, a repeated incident must be: per earlier one, and at most."""
+
+WORSE_VARIABLES, MORE_VARIABLES = 2, 3
+WORSE_PROBABILITY = 1e-3
+"""What makes an incident clearly worse than when it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +83,16 @@ class Anomaly:
     predicted: float
     residual: float
     tail_probability: float
+    allowed: float = 1.0
+    """Tail probability behind the variable's thresholds: what is rarer is an anomaly. 1 where unknown."""
+    test: str = "single"
+    """What found it: ``single``, ``sum-3`` (over three intervals), …, ``frozen``, ``silence``, ``level``; or
+    ``together``, for an interval that only the others' anomalies make one (`anomaly.detection.discoveries`)."""
+
+    @property
+    def decades(self) -> float:
+        """How far beyond its threshold it is: powers of ten in probability, at least 0."""
+        return max(0.0, math.log10(self.allowed / max(self.tail_probability, 1e-300)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +107,15 @@ class IncidentVariable:
     anomalies: int
     observed: float
     expected: float
-    """Events observed and expected, summed over its anomalous intervals."""
+    """Events observed and expected, summed over the intervals that its tests looked at."""
     tail_probability: float
     """Of its worst interval."""
+    test: str = "single"
+    """What found its worst interval."""
+    stretch: timedelta | None = None
+    """What that test looked at: the intervals summed, the time without a write, the time with the same count."""
+    usual: timedelta | None = None
+    """Of `silence`: the time without a write that is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +128,15 @@ class Incident:
     end: datetime
     """Exclusive: the end of its last anomalous interval."""
     resolved: bool
-    """Whether the merge gap has passed without another anomaly."""
+    """Whether the merge gap has passed, and with it the last interval whose anomaly would have belonged here."""
     tail_probability: float
     """Of the worst interval of the worst variable."""
     return_period_hours: float
     variables: tuple[IncidentVariable, ...]
     """The worst first."""
+    severity: Severity = "low"
+    shared: tuple[Shared, ...] = ()
+    """What its variables have in common, the clearest first."""
     id: int | None = None
     channel: str | None = None
     slack_ts: str | None = None
@@ -75,13 +146,35 @@ class Incident:
     """Nothing is left of it: late rows explained it, or it has grown together with an older one."""
     told: str | None = None
     """Digest of what its message says."""
+    told_severity: Severity | None = None
+    told_variables: int | None = None
+    told_tail_probability: float | None = None
+    """What it was when the channel was last notified of it, by its post or by a later notice; edits notify nobody."""
 
     def says_the_same_as(self, other: Incident) -> bool:
         """Whether a message about either would read the same."""
-        return replace(other, **{name: getattr(self, name) for name in _DELIVERY}) == self
+        return replace(other, **{name: getattr(self, name) for name in DELIVERY}) == self
+
+    @property
+    def clearly_worse(self) -> bool:
+        """Whether it goes on and has become clearly worse since the channel was last notified."""
+        if self.resolved or self.withdrawn or self.told_severity is None:
+            return False
+        variables = len(self.variables)
+        before = variables if self.told_variables is None else self.told_variables
+        rarest = self.tail_probability if self.told_tail_probability is None else self.told_tail_probability
+        return (
+            SEVERITIES.index(self.severity) > SEVERITIES.index(self.told_severity)
+            or variables >= max(WORSE_VARIABLES * before, before + MORE_VARIABLES)
+            or self.tail_probability <= WORSE_PROBABILITY * rarest
+        )
 
 
-_DELIVERY = ("id", "channel", "slack_ts", "permalink", "chart", "told")
+DELIVERY = (
+    *("id", "channel", "slack_ts", "permalink", "chart"),
+    *("told", "told_severity", "told_variables", "told_tail_probability"),
+)
+"""Fields about telling an incident, not about the incident."""
 
 
 def gather(
@@ -92,6 +185,9 @@ def gather(
     merge_gap: timedelta,
     min_anomalies: int,
     until: datetime,
+    min_duration: timedelta = timedelta(0),
+    repeat_window: timedelta = timedelta(0),
+    since: datetime | None = None,
 ) -> tuple[Incident, ...]:
     """The incidents that the anomalies make up, by start.
 
@@ -102,17 +198,97 @@ def gather(
         merge_gap: longest stretch without anomalies inside one incident.
         min_anomalies: fewer anomalous intervals than this, over all variables, make no incident.
         until: end of the last interval that was judged; decides what is resolved.
+        min_duration: what is over in less makes no incident.
+        repeat_window: so long after a variable's incident, its next must be clearer; 0 for no such rule.
+        since: only incidents that start at this moment or later; earlier anomalies are there to be repeated.
     """
-    return tuple(
-        _incident(group, together, step=step, resolved=_end(together, step) + merge_gap <= until)
-        for together in _chains(anomalies, step=step, merge_gap=merge_gap)
-        if len(together) >= min_anomalies
+    enough = _Enough(step, min_anomalies, min_duration)
+    ended: dict[str, list[datetime]] = {}
+    found = []
+    for chain in _chains(anomalies, step=step, merge_gap=merge_gap):
+        start, end = chain[0].start, _end(chain, step)
+        raised = {a.variable: _raised(ended.get(a.variable, ()), start, repeat_window) for a in chain}
+        if (since is None or start >= since) and enough([a for a in chain if a.decades >= raised[a.variable]]):
+            found.append(_incident(group, chain, step=step, resolved=end + merge_gap < until))
+        if enough(chain):
+            for name in raised:
+                ended.setdefault(name, []).append(end)
+    return tuple(found)
+
+
+def joined(incident: Incident, weaker: Sequence[Anomaly], step: timedelta) -> Incident:
+    """The incident with variables that only the others' anomalies make part of it.
+
+    Args:
+        weaker: of variables that are not in the incident yet, within its time.
+    """
+    variables = _worst_first((*incident.variables, *_parts(sorted(weaker, key=_in_time), step)))
+    return rated(replace(incident, variables=variables))
+
+
+def rated(incident: Incident) -> Incident:
+    """The incident with its severity, after the table above."""
+    points = severity_points(incident)
+    level = 2 if points >= CRITICAL_FROM else 1 if points >= HIGH_FROM else 0
+    return replace(incident, severity=SEVERITIES[level])
+
+
+def severity_points(incident: Incident) -> int:
+    """0 to 10, after the table above."""
+    observed = sum(v.observed for v in incident.variables)
+    expected = sum(v.expected for v in incident.variables)
+    share = SHARES[0] if incident.kind == "frozen" else abs(observed - expected) / max(expected, 1.0)
+    lasted = max([incident.end - incident.start, *(v.stretch for v in incident.variables if v.stretch)])
+    return (
+        KIND_POINTS.get(incident.kind, 1)
+        + sum(share >= least for least in SHARES)
+        + sum(len(incident.variables) >= least for least in VARIABLES)
+        + sum(lasted >= least for least in DURATIONS)
+        + sum(incident.return_period_hours >= years * _HOURS_PER_YEAR for years in RETURN_YEARS)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Enough:
+    """Whether anomalies are enough for an incident."""
+
+    step: timedelta
+    min_anomalies: int
+    min_duration: timedelta
+
+    def __call__(self, anomalies: Sequence[Anomaly]) -> bool:
+        if not anomalies:
+            return False
+        begins = [a.start + self.step - lookback(a.test, self.step) for a in anomalies]
+        alone = any(a.test in ALWAYS_ENOUGH for a in anomalies)
+        long = anomalies[-1].start + self.step - min(begins) >= self.min_duration
+        return (alone or self._intervals(anomalies) >= self.min_anomalies) and (long or alone)
+
+    def _intervals(self, anomalies: Sequence[Anomaly]) -> int:
+        """Intervals that the anomalies stand for, over all variables."""
+        seen: dict[str, datetime] = {}
+        total = 0
+        for anomaly in anomalies:
+            end = anomaly.start + self.step
+            begin = end - lookback(anomaly.test, self.step)
+            total += (end - max(begin, seen.get(anomaly.variable, begin))) // self.step
+            seen[anomaly.variable] = end
+        return total
+
+
+def _raised(ends: Sequence[datetime], start: datetime, window: timedelta) -> float:
+    """Powers of ten by which a variable's threshold is raised, after incidents that ended at `ends`."""
+    fresh = sum(1 - (start - end) / window for end in ends if start - end < window)
+    return min(DECADES_PER_REPEAT * fresh, MOST_DECADES)
+
+
+def _in_time(anomaly: Anomaly) -> tuple[datetime, str]:
+    return anomaly.start, anomaly.variable
 
 
 def _chains(anomalies: Sequence[Anomaly], *, step: timedelta, merge_gap: timedelta) -> Iterator[list[Anomaly]]:
     chain: list[Anomaly] = []
-    for anomaly in sorted(anomalies, key=lambda a: (a.start, a.variable)):
+    for anomaly in sorted(anomalies, key=_in_time):
         if chain and anomaly.start - _end(chain, step) > merge_gap:
             yield chain
             chain = []
@@ -126,27 +302,37 @@ def _end(chain: Sequence[Anomaly], step: timedelta) -> datetime:
 
 
 def _incident(group: str, chain: Sequence[Anomaly], *, step: timedelta, resolved: bool) -> Incident:
-    by_variable: dict[str, list[Anomaly]] = {}
-    for anomaly in chain:
-        by_variable.setdefault(anomaly.variable, []).append(anomaly)
-    variables = sorted(
-        (_part(name, own, step) for name, own in by_variable.items()),
-        key=lambda v: (v.tail_probability, -abs(v.observed - v.expected), v.variable),
-    )
+    variables = _worst_first(_parts(chain, step))
     worst = variables[0].tail_probability
-    return Incident(
-        group=group,
-        kind=_kind(chain),
-        start=chain[0].start,
-        end=_end(chain, step),
-        resolved=resolved,
-        tail_probability=worst,
-        return_period_hours=return_period(worst, step) / timedelta(hours=1),
-        variables=tuple(variables),
+    return rated(
+        Incident(
+            group=group,
+            kind=_kind(chain),
+            start=chain[0].start,
+            end=_end(chain, step),
+            resolved=resolved,
+            tail_probability=worst,
+            return_period_hours=return_period(worst, step) / timedelta(hours=1),
+            variables=variables,
+        )
     )
+
+
+def _worst_first(parts: Sequence[IncidentVariable]) -> tuple[IncidentVariable, ...]:
+    return tuple(sorted(parts, key=lambda v: (v.tail_probability, -abs(v.observed - v.expected), v.variable)))
+
+
+def _parts(anomalies: Sequence[Anomaly], step: timedelta) -> list[IncidentVariable]:
+    """Each variable's part. The anomalies are in time."""
+    by_variable: dict[str, list[Anomaly]] = {}
+    for anomaly in anomalies:
+        by_variable.setdefault(anomaly.variable, []).append(anomaly)
+    return [_part(name, own, step) for name, own in by_variable.items()]
 
 
 def _part(name: str, own: Sequence[Anomaly], step: timedelta) -> IncidentVariable:
+    worst = min(own, key=lambda a: (a.tail_probability, a.start))
+    length = lookback(worst.test, step)
     return IncidentVariable(
         variable=name,
         kind=_kind(own),
@@ -155,14 +341,17 @@ def _part(name: str, own: Sequence[Anomaly], step: timedelta) -> IncidentVariabl
         anomalies=len(own),
         observed=sum(a.observed for a in own),
         expected=sum(a.predicted for a in own),
-        tail_probability=min(a.tail_probability for a in own),
+        tail_probability=worst.tail_probability,
+        test=worst.test,
+        stretch=length if length > step else None,
     )
 
 
 def _kind(anomalies: Sequence[Anomaly]) -> str:
-    """``silent`` when nothing at all was written, else the direction that most intervals went."""
+    """``silent`` when nothing at all was written, else what most intervals say; downwards when in doubt."""
     kinds = Counter(a.kind for a in anomalies)
     if set(kinds) == {"silent"}:
         return "silent"
     downwards = sum(number for kind, number in kinds.items() if kind in DOWNWARDS)
-    return "drop" if 2 * downwards >= len(anomalies) else kinds.most_common(1)[0][0]
+    others = sorted((-number, kind) for kind, number in kinds.items() if kind not in DOWNWARDS)
+    return "drop" if not others or 2 * downwards >= len(anomalies) else others[0][1]

@@ -154,7 +154,13 @@ class Incidents(_Frozen):
     merge_gap: Duration = timedelta(hours=12)
     """Anomalies at most this far apart belong to the same incident; after it, the incident is resolved."""
     min_anomalies: Annotated[int, Field(ge=1)] = 3
-    """Fewer anomalous intervals than this, over all variables, open no incident."""
+    """Fewer anomalous intervals than this, over all variables, open no incident. An anomaly found over several
+    intervals counts for all of them; a frozen value, a silence and a new level are enough by themselves."""
+    min_duration: Duration = timedelta(0)
+    """What is over in less time than this opens no incident; 0h for no such rule."""
+    repeat_window: Duration = timedelta(days=7)
+    """Within this time after an incident of a variable, its next one must be clearer to open: ten times rarer for
+    each earlier one, fading with time. 0h for no such rule."""
 
 
 class Schedule(_Frozen):

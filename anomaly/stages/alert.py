@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.detection.incidents import Anomaly, Incident, gather
+from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, gather
 from anomaly.exceptions import AnomalyError, MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
@@ -33,6 +33,7 @@ from anomaly.ports import (
     OutboxEntry,
     Store,
 )
+from anomaly.stages.explaining import explained
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class AlertReport:
     anomalies: int
     opened: int
     changed: int
+    worse: int
+    """Of the changed ones, those that the channel should hear of again."""
     resolved: int
     withdrawn: int
     posted: int
@@ -65,8 +68,8 @@ class AlertReport:
     def __str__(self) -> str:
         return (
             f"{self.anomalies:,} anomalous intervals; incidents: {self.opened} opened, {self.changed} changed, "
-            f"{self.resolved} resolved, {self.withdrawn} withdrawn; messages: {self.posted} posted, "
-            f"{self.edited} edited, {self.waiting} waiting"
+            f"{self.worse} clearly worse, {self.resolved} resolved, {self.withdrawn} withdrawn; "
+            f"messages: {self.posted} posted, {self.edited} edited, {self.waiting} waiting"
         )
 
 
@@ -91,17 +94,20 @@ def alert(
     """
     within = group.range(start, end)
     with store.exclusively(group, "alert"):
-        anomalies, until, begin = _anomalies_around(group, within, store)
-        before = store.incidents(group, TimeRange(begin, until, group.interval))
+        around = _around(group, within, store)
+        before = store.incidents(group, TimeRange(around.begin, around.until, group.interval))
         gathered = gather(
             group.name,
-            anomalies,
+            around.anomalies,
             step=group.interval,
             merge_gap=group.incidents.merge_gap,
             min_anomalies=group.incidents.min_anomalies,
-            until=until,
+            min_duration=group.incidents.min_duration,
+            repeat_window=group.incidents.repeat_window,
+            since=around.begin,
+            until=around.until,
         )
-        matched, withdrawn = _matched(gathered, before)
+        matched, withdrawn = _matched([explained(group, i, around.anomalies, store) for i in gathered], before)
         saved = store.save_incidents(group, matched, withdrawn=[w.id for w in withdrawn if w.id is not None])
         _enqueue([*saved, *(replace(w, withdrawn=True, resolved=True) for w in withdrawn)], store)
 
@@ -112,9 +118,10 @@ def alert(
     report = AlertReport(
         start=within.start.isoformat(),
         end=within.end.isoformat(),
-        anomalies=len(anomalies),
+        anomalies=sum(a.start >= around.begin for a in around.anomalies),
         opened=sum(s.id not in known for s in saved),
         changed=sum(s.id in known and not s.says_the_same_as(known[s.id]) for s in saved),
+        worse=sum(s.clearly_worse for s in saved),
         resolved=sum(s.resolved and not (s.id in known and known[s.id].resolved) for s in saved),
         withdrawn=len(withdrawn),
         posted=posted,
@@ -127,22 +134,39 @@ def alert(
     return report
 
 
-def _anomalies_around(group: Group, within: TimeRange, store: Store) -> tuple[Sequence[Anomaly], datetime, datetime]:
-    """The anomalies of every incident that the range can touch, the end of the last judged interval, and where the
-    search began.
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What the range can touch."""
 
-    Going back, the search ends where no anomaly lies in a whole merge gap, and not after the beginning of an
-    incident that still goes on: a pause of the scheduler must not leave it open for ever. Going forward it takes
-    all there is, so that running an old range again does not cut short what happened later.
+    anomalies: Sequence[Anomaly]
+    """Those of every incident that the range can touch, and before them those that an incident can repeat."""
+    begin: datetime
+    """Incidents that started earlier are not made again."""
+    until: datetime
+    """End of the last judged interval."""
+
+
+def _around(group: Group, within: TimeRange, store: Store) -> _Around:
+    """What of the anomalies the incidents of the range follow from.
+
+    Going back, the search does not end after the beginning of an incident that still goes on: a pause of the
+    scheduler must not leave it open for ever. Going forward it takes all there is, so that running an old range
+    again does not cut short what happened later.
     """
     latest = store.predicted_until(group)
     until = max(within.end, latest + group.interval) if latest else within.end
     going_on = [incident.start for incident in store.incidents(group) if not incident.resolved]
-    begin = min([group.floor(within.start - group.lateness), *going_on])
+    begin = _after_quiet(group, min([group.floor(within.start - group.lateness), *going_on]), store)
+    repeated = _after_quiet(group, group.floor(begin - group.incidents.repeat_window), store)
+    return _Around(store.anomalies(group, TimeRange(repeated, until, group.interval)), begin, until)
+
+
+def _after_quiet(group: Group, begin: datetime, store: Store) -> datetime:
+    """The moment, or as much earlier as it takes to have a whole merge gap without anomalies before it."""
     gap = group.incidents.merge_gap + group.interval
     while earlier := store.anomalies(group, TimeRange(group.floor(begin - gap), begin, group.interval)):
         begin = earlier[0].start
-    return store.anomalies(group, TimeRange(begin, until, group.interval)), until, begin
+    return begin
 
 
 def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[list[Incident], list[Incident]]:
@@ -153,19 +177,17 @@ def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[
         same = [old for old in left if old.start < incident.end and incident.start < old.end]
         if same:
             left = [old for old in left if old not in same[:1]]
-            matched.append(replace(incident, **{name: getattr(same[0], name) for name in ("id", *_DELIVERED)}))
+            matched.append(replace(incident, **{name: getattr(same[0], name) for name in DELIVERY}))
         else:
             matched.append(incident)
     return matched, left
 
 
-_DELIVERED = ("channel", "slack_ts", "permalink", "chart", "told")
-
-
 def _enqueue(incidents: Sequence[Incident], store: Store) -> None:
-    """A message for each incident that has none, an edit for each whose message says something else.
+    """A message for each incident that has none, a notice for each that has become clearly worse since the channel was
+    notified of it, an edit for each whose message says something else.
 
-    Both follow from what is stored, not from what this run changed: a run that died before it came here is made
+    All follow from what is stored, not from what this run changed: a run that died before it came here is made
     up for by the next one.
     """
     for incident in incidents:
@@ -174,19 +196,23 @@ def _enqueue(incidents: Sequence[Incident], store: Store) -> None:
         if incident.slack_ts is None:
             if not incident.withdrawn:
                 store.enqueue(incident.id, "post")
+        elif incident.clearly_worse:
+            store.enqueue(incident.id, "notice")
         elif incident.told != digest(incident):
             store.enqueue(incident.id, "update")
 
 
+_UNTOLD: dict[str, Any] = dict.fromkeys(DELIVERY)
+
+
 def digest(incident: Incident) -> str:
     """Of what a message about the incident says; equal for incidents that read the same."""
-    silent = replace(incident, id=None, channel=None, slack_ts=None, permalink=None, chart=None, told=None)
-    said = json.dumps(asdict(silent), default=_as_text, sort_keys=True)
+    said = json.dumps(asdict(replace(incident, **_UNTOLD)), default=_as_text, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def _as_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
+def _as_text(time: datetime | timedelta) -> str:
+    return time.astimezone(UTC).isoformat() if isinstance(time, datetime) else str(time)
 
 
 def _deliver(

@@ -50,8 +50,8 @@ def test_a_gap_up_to_the_merge_gap_is_bridged_and_a_longer_one_is_not() -> None:
 
 
 def test_an_incident_is_resolved_once_the_merge_gap_has_passed() -> None:
-    assert not _gather([_anomaly(0)], until=6, gap=6)[0].resolved
-    assert _gather([_anomaly(0)], until=7, gap=6)[0].resolved
+    assert not _gather([_anomaly(0)], until=7, gap=6)[0].resolved
+    assert _gather([_anomaly(0)], until=8, gap=6)[0].resolved
 
 
 def test_fewer_anomalies_than_asked_for_make_no_incident() -> None:

@@ -13,9 +13,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import psycopg2.extensions
@@ -23,8 +23,9 @@ import psycopg2.extras
 from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.connecting import connected
+from anomaly.detection.causes import Shared
 from anomaly.detection.grid import CountGrid
-from anomaly.detection.incidents import Anomaly, Incident, IncidentVariable
+from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, IncidentVariable
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.durations import format_duration
@@ -32,8 +33,10 @@ from anomaly.ports import (
     Fit,
     FittedVariable,
     NetworkFile,
+    OutboxAction,
     OutboxEntry,
     Predictions,
+    RareIntervals,
     RejectedRow,
     RunRecord,
     Variable,
@@ -49,6 +52,18 @@ _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
 _PREDICTION_COLUMNS = (
     "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, kind"
+)
+
+
+_ANOMALY_COLUMNS = (
+    "v.name, p.interval_start, p.kind, p.observed, p.predicted, p.residual, p.tail_probability, "
+    "coalesce(f.tail_probability, 1), p.test"
+)
+_INCIDENT_COLUMNS = ("kind", "starts", "ends", "resolved", "tail_probability", "return_period_hours", "severity")
+_DELIVERY_COLUMNS = (*DELIVERY, "withdrawn")
+_PART_COLUMNS = (
+    *("variable", "kind", "starts", "ends", "anomalies", "observed", "expected", "tail_probability"),
+    *("test", "stretch", "usual"),
 )
 
 
@@ -437,7 +452,7 @@ class PostgresStore:
             ]
         )
         with self._cursor() as cursor:
-            cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE predictions) ON COMMIT DROP")
+            cursor.execute("CREATE TEMPORARY TABLE incoming (LIKE predictions INCLUDING DEFAULTS) ON COMMIT DROP")
             cursor.copy_expert(f"COPY incoming ({_PREDICTION_COLUMNS}) FROM STDIN", table)
             if p.starts.size:
                 cursor.execute(
@@ -486,13 +501,35 @@ class PostgresStore:
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         with self._cursor() as cursor:
             cursor.execute(
-                "SELECT v.name, p.interval_start, p.kind, p.observed, p.predicted, p.residual, p.tail_probability "
-                "FROM predictions p JOIN variables v ON v.id = p.variable_id WHERE p.kind <> '' "
-                "AND v.group_name = %s AND p.interval_start >= %s AND p.interval_start < %s "
+                f"SELECT {_ANOMALY_COLUMNS} FROM predictions p JOIN variables v ON v.id = p.variable_id "
+                "LEFT JOIN fitted_variables f ON f.fit_id = p.fit_id AND f.variable_id = p.variable_id "
+                "WHERE p.kind <> '' AND v.group_name = %s AND p.interval_start >= %s AND p.interval_start < %s "
                 'ORDER BY p.interval_start, v.name COLLATE "C"',
                 (group.name, within.start, within.end),
             )
             return [Anomaly(*row) for row in cursor.fetchall()]
+
+    def rare(self, group: Group, starts: Sequence[datetime], *, at_most: float) -> RareIntervals:
+        # Variables first, then their predictions by primary key: the cost follows variables x intervals.
+        judged = (
+            "FROM variables v CROSS JOIN unnest(%s::timestamptz[]) AS s (start) "
+            "JOIN predictions p ON p.variable_id = v.id AND p.interval_start = s.start "
+        )
+        values = (list(starts), group.name)
+        with self._cursor() as cursor:
+            cursor.execute(
+                f'SELECT DISTINCT v.name COLLATE "C" AS name, v.type {judged} WHERE v.group_name = %s ORDER BY name',
+                values,
+            )
+            variables = dict(cursor.fetchall())
+            cursor.execute(
+                f"SELECT {_ANOMALY_COLUMNS} {judged} "
+                "LEFT JOIN fitted_variables f ON f.fit_id = p.fit_id AND f.variable_id = p.variable_id "
+                "WHERE v.group_name = %s AND p.tail_probability <= %s "
+                'ORDER BY p.interval_start, v.name COLLATE "C"',
+                (*values, at_most),
+            )
+            return RareIntervals(variables, tuple(Anomaly(*row) for row in cursor.fetchall()))
 
     def predicted_until(self, group: Group) -> datetime | None:
         with self._cursor() as cursor:
@@ -518,6 +555,8 @@ class PostgresStore:
     def save_incidents(
         self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()
     ) -> tuple[Incident, ...]:
+        columns = (*_INCIDENT_COLUMNS, "shared")
+        assigned = ", ".join(f"{column} = %s" for column in columns)
         saved = []
         with self._cursor() as cursor:
             for incident in incidents:
@@ -528,26 +567,25 @@ class PostgresStore:
                     incident.resolved,
                     incident.tail_probability,
                     incident.return_period_hours,
+                    incident.severity,
+                    psycopg2.extras.Json([asdict(shared) for shared in incident.shared]),
                 )
                 if incident.id is None:
                     cursor.execute(
-                        "INSERT INTO incidents (kind, starts, ends, resolved, tail_probability, return_period_hours, "
-                        "group_name) VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                        f"INSERT INTO incidents ({', '.join(columns)}, group_name) "
+                        f"VALUES ({', '.join(['%s'] * (len(columns) + 1))}) RETURNING id",
                         (*values, group.name),
                     )
                     (number,) = cast("tuple[int]", cursor.fetchone())
                 else:
                     number = incident.id
                     cursor.execute(
-                        "UPDATE incidents SET kind = %s, starts = %s, ends = %s, resolved = %s, "
-                        "tail_probability = %s, return_period_hours = %s, withdrawn = false WHERE id = %s",
-                        (*values, number),
+                        f"UPDATE incidents SET {assigned}, withdrawn = false WHERE id = %s", (*values, number)
                     )
                     cursor.execute("DELETE FROM incident_variables WHERE incident_id = %s", (number,))
                 psycopg2.extras.execute_values(
                     cursor,
-                    "INSERT INTO incident_variables (incident_id, rank, variable, kind, starts, ends, anomalies, "
-                    "observed, expected, tail_probability) VALUES %s",
+                    f"INSERT INTO incident_variables (incident_id, rank, {', '.join(_PART_COLUMNS)}) VALUES %s",
                     [
                         (
                             number,
@@ -560,6 +598,9 @@ class PostgresStore:
                             v.observed,
                             v.expected,
                             v.tail_probability,
+                            v.test,
+                            v.stretch,
+                            v.usual,
                         )
                         for rank, v in enumerate(incident.variables)
                     ],
@@ -570,13 +611,18 @@ class PostgresStore:
             )
         return tuple(saved)
 
-    def enqueue(self, incident_id: int, action: Literal["post", "update"]) -> bool:
+    def enqueue(self, incident_id: int, action: OutboxAction) -> bool:
         with self._cursor() as cursor:
             cursor.execute("SELECT id FROM incidents WHERE id = %s FOR UPDATE", (incident_id,))
             cursor.execute(
+                "UPDATE outbox SET action = 'notice' WHERE incident_id = %(id)s AND delivered_at IS NULL "
+                "AND action = 'update' AND %(action)s = 'notice'",
+                {"id": incident_id, "action": action},
+            )
+            cursor.execute(
                 "INSERT INTO outbox (key, incident_id, action) "
                 "SELECT format('incident-%%s-%%s-%%s', %(id)s, %(action)s, count(*)), %(id)s, %(action)s FROM outbox "
-                "WHERE incident_id = %(id)s AND action = %(action)s "
+                "WHERE incident_id = %(id)s "
                 "HAVING NOT EXISTS (SELECT FROM outbox WHERE incident_id = %(id)s AND delivered_at IS NULL)",
                 {"id": incident_id, "action": action},
             )
@@ -621,6 +667,17 @@ class PostgresStore:
                 "chart = coalesce(%s, chart), told = %s WHERE id = %s",
                 (channel, ts, permalink, chart, told, entry.incident.id),
             )
+            cursor.execute(
+                "UPDATE incidents SET told_severity = %s, told_variables = %s, told_tail_probability = %s "
+                "WHERE id = %s AND (told_severity IS NULL OR %s <> 'update')",
+                (
+                    entry.incident.severity,
+                    len(entry.incident.variables),
+                    entry.incident.tail_probability,
+                    entry.incident.id,
+                    entry.action,
+                ),
+            )
 
     def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
         with self._cursor() as cursor:
@@ -633,7 +690,8 @@ class PostgresStore:
                 (at, entry.id),
             )
             cursor.execute(
-                "UPDATE incidents SET slack_ts = NULL, permalink = NULL, told = NULL WHERE id = %s",
+                "UPDATE incidents SET slack_ts = NULL, permalink = NULL, told = NULL, told_severity = NULL, "
+                "told_variables = NULL, told_tail_probability = NULL WHERE id = %s",
                 (entry.incident.id,),
             )
 
@@ -690,41 +748,30 @@ class PostgresStore:
 
 
 def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
+    fields = ("kind", "start", "end", "resolved", "tail_probability", "return_period_hours", "severity")
+    columns = (*_INCIDENT_COLUMNS, *_DELIVERY_COLUMNS)
     cursor.execute(
-        "SELECT i.id, i.group_name, i.kind, i.starts, i.ends, i.resolved, i.tail_probability, "
-        "i.return_period_hours, i.channel, i.slack_ts, i.permalink, i.chart, i.withdrawn, i.told FROM incidents i "
+        f"SELECT i.shared, i.group_name, {', '.join(f'i.{column}' for column in columns)} FROM incidents i "
         f"WHERE {condition} ORDER BY i.starts, i.id",
         values,
     )
-    heads = cursor.fetchall()
+    heads = [
+        {
+            "shared": tuple(Shared(**shared) for shared in row[0]),
+            "group": row[1],
+            **dict(zip((*fields, *_DELIVERY_COLUMNS), row[2:], strict=True)),
+        }
+        for row in cursor.fetchall()
+    ]
     cursor.execute(
-        "SELECT incident_id, variable, kind, starts, ends, anomalies, observed, expected, tail_probability "
+        f"SELECT incident_id, {', '.join(_PART_COLUMNS)} "
         "FROM incident_variables WHERE incident_id = ANY(%s) ORDER BY incident_id, rank",
-        ([head[0] for head in heads],),
+        ([head["id"] for head in heads],),
     )
     parts: dict[int, list[IncidentVariable]] = {}
     for number, *rest in cursor.fetchall():
         parts.setdefault(number, []).append(IncidentVariable(*rest))
-    return tuple(
-        Incident(
-            id=head[0],
-            group=head[1],
-            kind=head[2],
-            start=head[3],
-            end=head[4],
-            resolved=head[5],
-            tail_probability=head[6],
-            return_period_hours=head[7],
-            channel=head[8],
-            slack_ts=head[9],
-            permalink=head[10],
-            chart=head[11],
-            withdrawn=head[12],
-            told=head[13],
-            variables=tuple(parts.get(head[0], ())),
-        )
-        for head in heads
-    )
+    return tuple(Incident(**head, variables=tuple(parts.get(head["id"], ()))) for head in heads)
 
 
 def _moments(starts: NDArray[np.datetime64]) -> NDArray[np.str_]:
