@@ -18,7 +18,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -155,6 +155,7 @@ def _incident(data: ChartData) -> bytes:
     under_small = under_main + (small + 0.62 if others else 0.0)
     figure = _figure(under_small + bottom + 0.36 if data.variables else 0.9)
     facts = [
+        f"{data.incident.severity} severity",
         span_words(data.incident.start, data.incident.end, data.group.zone),
         return_period_words(data.incident.return_period_hours),
     ]
@@ -185,6 +186,7 @@ def _counts(axes: Axes, variable: ChartVariable, data: ChartData, *, large: bool
     x = _middles(variable)
     width = (1.0 if large else 0.6) * _thinner(variable)
     _span(axes, data)
+    _stretch(axes, variable, data)
     axes.fill_between(x, variable.lower, variable.upper, color=_BAND, linewidth=0)
     axes.plot(x, variable.predicted, color=_PREDICTED, linewidth=1.4 * width)
     axes.plot(x, variable.observed, color=_OBSERVED, linewidth=1.6 * width)
@@ -304,6 +306,31 @@ def _span(axes: Axes, data: ChartData) -> None:
     begin, end = _days(ends)
     axes.axvspan(begin, end, color=_ANOMALY, alpha=0.1, linewidth=0, zorder=1.5)
     axes.plot([begin, end], [1, 1], color=_ANOMALY, linewidth=2, transform=axes.get_xaxis_transform(), clip_on=False)
+
+
+def _stretch(axes: Axes, variable: ChartVariable, data: ChartData) -> None:
+    """What a test looked at before the incident's first interval: the hours summed, or those without a write."""
+    part = next((v for v in data.incident.variables if v.variable == variable.variable), None)
+    if part is None or part.stretch is None or len(variable.starts) < 2:
+        return
+    step = (variable.starts[1] - variable.starts[0]).astype("timedelta64[s]").astype(int)
+    if part.test in {"frozen", "silence"}:
+        looked_from = part.end - part.stretch
+    else:
+        looked_from = part.start + timedelta(seconds=int(step)) - part.stretch
+    begin, end = _days(np.array([to_datetime64(looked_from), to_datetime64(part.start)]))
+    if begin < end:
+        begin = max(begin, _days(variable.starts)[0])
+        axes.axvspan(begin, end, color=_ANOMALY, alpha=0.04, linewidth=0, zorder=1.4)
+        axes.plot(
+            [begin, end],
+            [1, 1],
+            color=_ANOMALY,
+            linewidth=2,
+            linestyle=(0, (1, 1.5)),
+            clip_on=False,
+            transform=axes.get_xaxis_transform(),
+        )
 
 
 def _count_axis(axes: Axes, variable: ChartVariable, *, large: bool) -> None:

@@ -10,10 +10,12 @@ and shortened here, never passed on as markup: a variable may be called ``<!chan
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from anomaly.detection.causes import Shared
 from anomaly.groups import Group
 from anomaly.ports import Incident, IncidentVariable, Links
 
@@ -27,7 +29,7 @@ NAME_LIMIT = 80
 OTHERS_LIMIT = 400
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_HAPPENED = {"drop": "dropped", "surge": "surged", "silent": "fell silent", "frozen": "froze"}
+_HAPPENED = {"drop": "dropped", "surge": "surged", "silent": "fell silent", "frozen": "froze", "shift": "shifted"}
 _HOURS_PER_YEAR = 365.25 * 24
 
 
@@ -110,11 +112,52 @@ def departure_words(observed: float, expected: float) -> str:
 
 
 def state_words(incident: Incident) -> str:
-    """``ongoing, 25 h so far``, ``resolved after 25 h``, or why it was none."""
+    """``ongoing, 25 h so far``, ``resolved after 25 h``, or why it was none; and whether it has become worse."""
     if incident.withdrawn:
         return "withdrawn: late rows explain it, or it is part of another incident"
     lasted = duration_words(incident.end - incident.start)
-    return f"resolved after {lasted}" if incident.resolved else f"ongoing, {lasted} so far"
+    worse = f"; {worse_words(incident)}" if incident.clearly_worse else ""
+    return f"resolved after {lasted}" if incident.resolved else f"ongoing, {lasted} so far{worse}"
+
+
+def worse_words(incident: Incident) -> str:
+    """``worse than when it was told (high, 5 variables)``, of an incident that has been told."""
+    variables = incident.told_variables
+    number = "" if variables is None else f", {variables} variable{'s' * (variables != 1)}"
+    return f"worse than when it was told ({incident.told_severity or 'unknown'}{number})"
+
+
+def observed_words(part: IncidentVariable) -> str:
+    """What was observed of a variable, as its test saw it.
+
+    ``312 instead of 420 (-26%), found over 24 h``; ``nothing for 9 h; usually at most 2 h``.
+    """
+    stretch = duration_words(part.stretch) if part.stretch else ""
+    if part.test == "silence" and stretch:
+        usual = f"; usually at most {duration_words(part.usual)}" if part.usual else ""
+        return f"nothing for {stretch}{usual}"
+    if part.test == "frozen":
+        return f"the same count for {stretch}" if stretch else "the same count again and again"
+    found = {"level": "another level", "together": "odd only together with the others"}.get(part.test, "")
+    if part.test.startswith("sum-") and stretch:
+        found = f"found over {stretch}"
+    words = departure_words(part.observed, part.expected)
+    return f"{words}, {found}" if found else words
+
+
+def shared_words(shared: Shared, quoted: Callable[[str], str] = str) -> str:
+    """``14 of 16 variables under dep_delay., 0 of 16 under arr_delay.``: what hit variables share.
+
+    Args:
+        quoted: how a part of a name is set off from the words around it.
+    """
+    if shared.place == "everything":
+        return f"all {shared.total} variables of the group"
+    under = {"prefix": "under", "suffix": "ending in", "type": "of type"}[shared.place]
+    words = f"{shared.hit} of {shared.total} variables {under} {quoted(shared.value)}"
+    if shared.contrast:
+        return f"{words}, {shared.others_hit} of {shared.others} {under} {quoted(shared.contrast)}"
+    return f"{words}, {shared.others_hit} of {shared.others} others"
 
 
 def shortened(text: str, limit: int) -> str:
@@ -138,7 +181,7 @@ def fallback_text(group: Group, incident: Incident) -> str:
     """The one line for notifications and screen readers, escaped."""
     span = span_words(incident.start, incident.end, group.zone)
     rarity = return_period_words(incident.return_period_hours)
-    return escaped(f"{headline(incident)}, {span} ({rarity}): {state_words(incident)}")
+    return escaped(f"{headline(incident)}, {span} ({incident.severity}, {rarity}): {state_words(incident)}")
 
 
 def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: str | None) -> list[Block]:
@@ -152,6 +195,7 @@ def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: 
         _facts(group, incident),
         # The header and the facts have said it all of a single variable.
         *([_section(_variable_lines(incident))] if len(incident.variables) > 1 else []),
+        *([_section(_in_common(incident))] if incident.shared else []),
         _chart(group, incident, file_id),
         _context(group, links),
     ]
@@ -164,16 +208,26 @@ def _header(incident: Incident) -> Block:
 
 
 def _facts(group: Group, incident: Incident) -> Block:
-    observed = sum(v.observed for v in incident.variables)
-    expected = sum(v.expected for v in incident.variables)
     facts = {
         "When": span_words(incident.start, incident.end, group.zone),
         "State": _sentence(state_words(incident)),
-        "Observed": departure_words(observed, expected),
+        "Observed": _sentence(_observed(incident)),
         "By chance": _sentence(return_period_words(incident.return_period_hours)),
+        "Severity": _sentence(incident.severity),
     }
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
     return {"type": "section", "fields": fields}
+
+
+def _observed(incident: Incident) -> str:
+    """Of all its variables together; frozen counts cannot be added up to anything."""
+    if len(incident.variables) == 1 or (incident.variables and incident.kind == "frozen"):
+        return observed_words(incident.variables[0])
+    return departure_words(sum(v.observed for v in incident.variables), sum(v.expected for v in incident.variables))
+
+
+def _in_common(incident: Incident) -> str:
+    return f"*In common:* {'; '.join(shared_words(shared, _code) for shared in incident.shared)}"
 
 
 def _variable_lines(incident: Incident) -> str:
@@ -186,7 +240,7 @@ def _variable_lines(incident: Incident) -> str:
 
 def _variable_line(part: IncidentVariable, usual: str) -> str:
     kind = "" if part.kind == usual else f", {_happened(part.kind)}"
-    return f"•  {_code(part.variable)}  {departure_words(part.observed, part.expected)}{escaped(kind)}"
+    return f"•  {_code(part.variable)}  {escaped(observed_words(part) + kind)}"
 
 
 def _others(others: tuple[IncidentVariable, ...]) -> str:
