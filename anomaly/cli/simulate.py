@@ -239,7 +239,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype={"series": str})
+        frame = pd.read_csv(path, dtype={"series": str, "timestamp": str})
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}; expected a CSV file of counts") from None
     if missing := {"timestamp", "value"} - set(frame.columns):
@@ -375,22 +375,22 @@ def _tell(counted: _Counted, counts: NDArray[np.int64], truth: Sequence[Injected
     from anomaly.groups.durations import format_duration
 
     names, first = len(counted.names), f"{counted.starts[0].item():%Y-%m-%d %H:%M}"
-    title = (
+    # Into a pipe or a log nothing may be cut off; rich assumes 80 columns there.
+    console = Console(width=None if os.isatty(1) else 200, highlight=False)
+    console.print(
         f"{names} {'variable' if names == 1 else 'variables'}, {len(counted.starts):,} intervals of "
         f"{format_duration(counted.step)} from {first} UTC, {len(truth)} incidents"
     )
-    # Into a pipe or a log nothing may be cut off; rich assumes 80 columns there.
-    console = Console(width=None if os.isatty(1) else 200, highlight=False)
-    console.print(_table(title, _family_rows(counted, counts), "family", "variables", "events", "per hour", "empty"))
+    console.print(_table(_family_rows(counted, counts), "family", "variables", "events", "per hour", "empty"))
     if truth:
-        console.print(_table("Incidents", _kind_rows(counted.step, truth), "kind", "incidents", "hours", "magnitude"))
+        console.print(_table(_kind_rows(counted.step, truth), "kind", "incidents", "hours", "magnitude"))
 
 
-def _table(title: str, rows: Iterator[tuple[str, ...]], *columns: str) -> Table:
+def _table(rows: Iterator[tuple[str, ...]], *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     for row in rows:
