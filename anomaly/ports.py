@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detection.completeness import Filling
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import Anomaly as Anomaly
 from anomaly.detection.incidents import Incident as Incident
@@ -281,6 +282,30 @@ class Store(Protocol):
         Raises:
             ConfigurationError: the group was counted in intervals of another length, as in the methods below.
         """
+
+    # how counts fill in
+    def write_count_ages(
+        self, group: Group, variables: Sequence[Variable], grid: CountGrid, ages: Sequence[int], *, keep_from: datetime
+    ) -> None:
+        """Keeps counts (V, N) as they stand at `ages` (N,), each at least 0; the same age again replaces them.
+
+        What was kept of intervals that begin before `keep_from` is forgotten.
+        """
+
+    def read_count_ages(self, group: Group, variables: Sequence[Variable], within: TimeRange, age: int) -> Floats:
+        """(V, N) counts as they stood at an age; NaN where nobody looked."""
+
+    def counted_ages(self, group: Group, within: TimeRange) -> NDArray[np.int64]:
+        """(N,) the latest age at which each interval was counted while it was young; -1 for never."""
+
+    def save_filling(self, variables: Sequence[Variable], filling: Filling, *, at: datetime) -> None:
+        """Replaces what was learned of these variables."""
+
+    def filling(self, variables: Sequence[Variable], ages: int) -> Filling:
+        """(V, A) as learned last; complete where nothing was learned."""
+
+    def filling_learned(self, group: Group) -> datetime | None:
+        """When the group's filling was learned last."""
 
     def quarantine(self, group: Group, rows: Sequence[RejectedRow], *, at: datetime) -> int:
         """Keeps the rows; returns how many were not there yet."""

@@ -6,11 +6,14 @@ beside the real adapter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import MessageGoneError
-from anomaly.groups import Group
-from anomaly.ports import ChartData, Incident, Links, Posted
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import ChartData, EventSource, HistorySummary, Incident, Links, Posted, Predictions, RejectedRow
 
 
 @dataclass
@@ -48,6 +51,24 @@ class RecordedChannel:
     def delete(self, ts: str) -> None:
         """As somebody in the channel would."""
         self.posted = {key: posted for key, posted in self.posted.items() if posted.ts != ts}
+
+
+class PassingChecks:
+    """Port `DataChecks`: finds nothing wrong, at once, for tests of many runs."""
+
+    def source_rows(
+        self, group: Group, source: EventSource, within: TimeRange, *, read_at: datetime
+    ) -> Sequence[RejectedRow]:
+        return ()
+
+    def counts(self, group: Group, grid: CountGrid, within: TimeRange) -> None:
+        pass
+
+    def training_windows(self, group: Group, history: HistorySummary) -> Sequence[str]:
+        return ()
+
+    def predictions(self, group: Group, predictions: Predictions, within: TimeRange) -> None:
+        pass
 
 
 class PlainCharts:

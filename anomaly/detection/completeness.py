@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from anomaly.groups.model import Transform
 
 Floats = NDArray[np.float64]
 
+MEMORY = timedelta(weeks=8)
+MOST_INTERVALS = 672
+"""What is learned from, whichever is less: eight weeks, or so many intervals (four weeks of hours)."""
 BLOCK_EVENTS = 30
 """Final events that intervals are gathered to before a share is taken: of one event, it would be 0 or 1."""
 PRIOR_INTERVALS = 24
@@ -64,6 +68,16 @@ class Filling:
                 f"filled has shape {self.filled.shape}, scatter {self.scatter.shape}, intervals "
                 f"{self.intervals.shape}; expected (V, A) twice and (V,)"
             )
+
+
+def ages(lateness: timedelta, step: timedelta) -> int:
+    """A: the oldest age, at which an interval is complete, is the first one that the lateness does not reach over."""
+    return -(-lateness // step) + 1
+
+
+def memory(step: timedelta) -> timedelta:
+    """How far back counts by age are kept and learned from."""
+    return min(MEMORY, MOST_INTERVALS * step)
 
 
 def punctual(variables: int, ages: int) -> Filling:

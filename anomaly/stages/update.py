@@ -5,6 +5,10 @@ and in quarantine the rows that could not be counted, with the reason. The range
 group's lateness, because rows arrive late, and still earlier when a gap lies before it: after an outage, the next
 update also counts what the outage left out. What was never counted, before the group's first counted stretch, is
 no gap and waits to be asked for. Counting again changes only what has changed.
+
+While an interval is young, its count is also kept as it stands at that age. Set against what it ends at, that
+teaches how each variable's counts fill in (`anomaly.detection.completeness`). A backfill, which sees intervals only
+when they are complete, keeps and learns nothing of the kind.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detection import completeness
 from anomaly.detection.grid import CountGrid, pad
 from anomaly.exceptions import InvalidRangeError
 from anomaly.groups import Group, TimeRange
@@ -32,6 +37,8 @@ many chunks as that takes. Only the source's answer can hold more, when a chunk 
 VARIABLES_EXPECTED = 10_000
 """Of a group that has not met any yet; only the size of its first chunk depends on it."""
 REASONS_TOLD = 3
+LEARN_AGAIN_AFTER = timedelta(hours=6)
+"""How counts fill in changes slowly, and learning it reads weeks of counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,14 @@ def _update(
         for grid, piece in _grids(variables, chunk, counted):
             checks.counts(group, grid, piece)
             changed += store.write_counts(group, variables, grid)
+            _keep_young_counts(group, variables, grid, piece, store, now)
         rows_read += counted.rows_read
         events += int(counted.cells[:, 2].sum())
         at = chunk.end
     store.mark_updated(group, within, rows_read=rows_read, events=events, at=now)
     if not variables:
         _warn_of_no_variables(group, within)
+    _learn_how_counts_fill_in(group, variables, store, now)
 
     return UpdateReport(
         start=within.start.isoformat(),
@@ -167,12 +176,53 @@ def _refuse_what_cannot_be_counted(group: Group, within: TimeRange, now: datetim
 
 
 def _with_what_came_before(group: Group, within: TimeRange, store: Store) -> TimeRange:
-    late = group.floor(within.start - group.lateness)
+    """Before a gap lie intervals that were young when it began, and that nobody has counted since."""
     gap = store.first_uncounted(group, within.start)
-    if gap is not None and gap < late:
+    if gap is not None:
         log.info("group %s: nothing was counted since %s, so that is where it begins", group.name, gap.isoformat())
-        late = group.floor(gap)
+    late = group.floor((gap or within.start) - group.lateness)
     return TimeRange(max(late, group.first_interval()), within.end, within.step)
+
+
+def _keep_young_counts(
+    group: Group, variables: Sequence[Variable], grid: CountGrid, piece: TimeRange, store: Store, now: datetime
+) -> None:
+    """The counts of intervals for which rows are still expected, with their age."""
+    oldest = completeness.ages(group.lateness, group.interval) - 1
+    ages = [(now - piece.start) // piece.step - 1 - n for n in range(len(piece))]
+    young = [n for n, age in enumerate(ages) if age < oldest]
+    if not young or not variables:
+        return
+    store.write_count_ages(
+        group,
+        variables,
+        CountGrid(grid.variables, grid.starts[young], grid.counts[:, young]),
+        [ages[n] for n in young],
+        keep_from=group.floor(now - completeness.memory(group.interval)),
+    )
+
+
+def _learn_how_counts_fill_in(group: Group, variables: Sequence[Variable], store: Store, now: datetime) -> None:
+    """From the intervals that were counted while they were young and are complete by now, now and then."""
+    oldest = completeness.ages(group.lateness, group.interval) - 1
+    begin = max(group.floor(now - completeness.memory(group.interval)), group.first_interval())
+    end = group.floor(now - oldest * group.interval)
+    learned = store.filling_learned(group)
+    if begin >= end or (learned is not None and now - learned < LEARN_AGAIN_AFTER):
+        return
+    within = TimeRange(begin, end, group.interval)
+    watched = int((store.counted_ages(group, within) >= 0).sum())
+    if not watched:
+        return
+    final = store.read_counts(group, variables, within).counts
+    young = (store.read_count_ages(group, variables, within, age) for age in range(oldest))
+    filling = completeness.learn(final, young)
+    store.save_filling(variables, filling, at=now)
+    log.info(
+        "group %s: learned from %d intervals how counts fill in; of the median variable, %s are there when an interval "
+        "has just ended",
+        group.name, watched, f"{np.median(filling.filled[:, 0]):.1%}",
+    )  # fmt: skip
 
 
 def _intervals_at_once(variables: int) -> int:

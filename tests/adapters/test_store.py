@@ -6,13 +6,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import psycopg2
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, NullPool, create_engine
 
+from anomaly.adapters.postgres import migrate as migrations
 from anomaly.adapters.postgres.migrate import migrate
 from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.detection.completeness import Filling
 from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
@@ -45,6 +51,15 @@ def store(metadata_database: dict[str, str]) -> PostgresStore:
 
 def _enrolled(store: PostgresStore, group: Group, names: list[str]) -> tuple[Variable, ...]:
     return store.enrol(group, dict.fromkeys(names, "numeric"), first_interval=START)
+
+
+def _downgrade(database: dict[str, str], revision: str) -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(Path(migrations.__file__).parent / "migrations"))
+    engine = create_engine(URL.create("postgresql+psycopg2"), connect_args=dict(database), poolclass=NullPool)
+    with engine.begin() as link:
+        configuration.attributes["connection"] = link
+        command.downgrade(configuration, revision)
 
 
 def _fit(name: str = "f1", serves_from: datetime = START, state: str = "promoted") -> Fit:
@@ -152,6 +167,57 @@ def test_counts_of_some_variables_come_in_the_order_asked_for(store: PostgresSto
     assert store.read_counts(group, [b, a], DAY).counts[:, 0].tolist() == [2.0, 1.0]
 
 
+def test_counts_are_kept_by_age_and_the_same_age_again_replaces_them(store: PostgresStore, group: Group) -> None:
+    a, b = _enrolled(store, group, ["a", "b"])
+    counts = np.arange(48.0).reshape(2, 24)
+    counts[1, :3] = np.nan
+    grid = CountGrid(("a", "b"), DAY.starts(), counts)
+    store.write_count_ages(group, [a, b], grid, [23 - n for n in range(24)], keep_from=START)
+    last = CountGrid(("a", "b"), DAY.starts()[23:], np.array([[1000.0], [2000.0]]))
+    for _ in range(2):
+        store.write_count_ages(group, [a, b], last, [0], keep_from=START)
+    at_once = store.read_count_ages(group, [b, a], DAY, 0)
+    assert at_once[:, 23].tolist() == [2000, 1000]
+    assert np.isnan(at_once[:, :23]).all()
+    oldest = store.read_count_ages(group, [a, b], DAY, 23)
+    assert oldest[0, 0] == 0
+    assert np.isnan(oldest[1]).all()
+    assert store.read_count_ages(group, [b], DAY, 20)[0, 3] == counts[1, 3]
+
+
+def test_the_latest_age_of_each_interval_is_known_and_old_intervals_are_forgotten(
+    store: PostgresStore, group: Group, make_group: Callable[..., Group]
+) -> None:
+    variables = _enrolled(store, group, ["a"])
+    for age in (0, 2, 1):
+        two = CountGrid(("a",), DAY.starts()[4:6], np.ones((1, 2)))
+        store.write_count_ages(group, variables, two, [age, 0], keep_from=START)
+    assert store.counted_ages(group, DAY).tolist() == [-1] * 4 + [2, 0] + [-1] * 18
+    other = make_group(name="payments")
+    store.write_count_ages(other, (), CountGrid((), DAY.starts()[:1], np.ones((0, 1))), [0], keep_from=DAY.end)
+    assert store.counted_ages(group, DAY).max() == 2
+    one = CountGrid(("a",), DAY.starts()[6:7], np.ones((1, 1)))
+    store.write_count_ages(group, variables, one, [0], keep_from=START + 5 * HOUR)
+    assert store.counted_ages(group, DAY).tolist() == [-1] * 5 + [0, 0] + [-1] * 17
+
+
+def test_what_was_learned_of_filling_in_comes_back_and_is_replaced(store: PostgresStore, group: Group) -> None:
+    a, b, c = _enrolled(store, group, ["a", "b", "c"])
+    assert store.filling_learned(group) is None
+    shares, deviations = np.array([[0.5, 0.9, 1.0], [0.25, 0.75, 1.0]]), np.array([[0.1, 0.05, 0.0], [0.2, 0.1, 0.0]])
+    filling = Filling(shares, deviations, np.array([600, 7]))
+    store.save_filling([a, b], filling, at=START)
+    store.save_filling([a, b], filling, at=START + HOUR)
+    back = store.filling([c, b, a], 3)
+    np.testing.assert_array_equal(back.filled, [[1, 1, 1], [0.25, 0.75, 1], [0.5, 0.9, 1]])
+    np.testing.assert_array_equal(back.scatter, [[0, 0, 0], [0.2, 0.1, 0], [0.1, 0.05, 0]])
+    assert back.intervals.tolist() == [0, 7, 600]
+    assert store.filling_learned(group) == START + HOUR
+    shorter = store.filling([a], 2)  # the group's lateness was shortened: the oldest age is complete
+    np.testing.assert_array_equal(shorter.filled, [[0.5, 1]])
+    assert store.filling((), 3).filled.shape == (0, 3)
+
+
 def test_updated_ranges_join_where_they_touch_and_the_first_gap_is_found(store: PostgresStore, group: Group) -> None:
     for first, last in ((0, 4), (10, 12), (4, 6)):
         store.mark_updated(
@@ -238,9 +304,7 @@ def test_counts_made_before_steps_were_kept_get_theirs_and_what_cannot_be_told_i
     store.write_counts(hourly, [variable], CountGrid(("a",), DAY.starts(), counts))
     for group in (hourly, empty):
         store.mark_updated(group, DAY, rows_read=0, events=0, at=START)
-    with psycopg2.connect(**metadata_database) as link, link.cursor() as cursor:
-        cursor.execute("ALTER TABLE updated_ranges DROP COLUMN step_seconds")
-        cursor.execute("UPDATE anomaly_revision SET version_num = '0001'")
+    _downgrade(metadata_database, "0001")
     migrate(metadata_database)
     assert store.first_gap(hourly, DAY) is None
     assert store.first_gap(empty, DAY) == DAY

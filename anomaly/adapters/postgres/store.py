@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.connecting import connected
 from anomaly.detection.causes import Shared
+from anomaly.detection.completeness import Filling, punctual
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, IncidentVariable
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
@@ -170,6 +171,98 @@ class PostgresStore:
                 )
                 counts[_positions(ids, cells[:, 0]), cells[:, 1]] = cells[:, 2]
         return CountGrid(tuple(v.name for v in variables), within.starts(), counts)
+
+    def write_count_ages(
+        self, group: Group, variables: Sequence[Variable], grid: CountGrid, ages: Sequence[int], *, keep_from: datetime
+    ) -> None:
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        rows = []
+        for start, age, counts in zip(_moments(grid.starts), ages, grid.counts.T, strict=True):
+            known = np.isfinite(counts)
+            rows.append((group.name, int(age), str(start), ids[known].tolist(), counts[known].astype(int).tolist()))
+        with self._cursor() as cursor:
+            psycopg2.extras.execute_values(
+                cursor,
+                "INSERT INTO count_ages (group_name, age, interval_start, variable_ids, events) VALUES %s "
+                "ON CONFLICT (group_name, age, interval_start) "
+                "DO UPDATE SET variable_ids = excluded.variable_ids, events = excluded.events",
+                rows,
+                template="(%s, %s, %s, %s::integer[], %s::bigint[])",
+            )
+            cursor.execute(
+                "DELETE FROM count_ages WHERE group_name = %s AND interval_start < %s", (group.name, keep_from)
+            )
+
+    def read_count_ages(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange, age: int
+    ) -> NDArray[np.float64]:
+        counts = np.full((len(variables), len(within)), np.nan)
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        start, step = int(within.start.timestamp()), int(within.step.total_seconds())
+        with self._cursor() as cursor:
+            cells = _copy_out(
+                cursor,
+                "SELECT unnest(variable_ids)::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, "
+                "unnest(events) FROM count_ages WHERE group_name = %s AND age = %s AND interval_start >= %s "
+                "AND interval_start < %s",
+                (start, step, group.name, age, within.start, within.end),
+                columns=3,
+            )
+        wanted = cells[np.isin(cells[:, 0], ids)]
+        counts[_positions(ids, wanted[:, 0]), wanted[:, 1]] = wanted[:, 2]
+        return counts
+
+    def counted_ages(self, group: Group, within: TimeRange) -> NDArray[np.int64]:
+        ages = np.full(len(within), -1, dtype=np.int64)
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT interval_start, max(age) FROM count_ages WHERE group_name = %s AND interval_start >= %s "
+                "AND interval_start < %s GROUP BY interval_start",
+                (group.name, within.start, within.end),
+            )
+            for start, age in cursor.fetchall():
+                ages[(start - within.start) // within.step] = age
+        return ages
+
+    def save_filling(self, variables: Sequence[Variable], filling: Filling, *, at: datetime) -> None:
+        learned = (filling.filled.tolist(), filling.scatter.tolist(), filling.intervals.tolist())
+        rows = [
+            (variable.id, age, share, deviation, intervals, at)
+            for variable, filled, scatter, intervals in zip(variables, *learned, strict=True)
+            for age, (share, deviation) in enumerate(zip(filled, scatter, strict=True))
+        ]
+        with self._cursor() as cursor:
+            cursor.execute("DELETE FROM fillings WHERE variable_id = ANY(%s)", ([v.id for v in variables],))
+            psycopg2.extras.execute_values(
+                cursor,
+                "INSERT INTO fillings (variable_id, age, filled, scatter, intervals, learned_at) VALUES %s",
+                rows,
+                page_size=1000,
+            )
+
+    def filling(self, variables: Sequence[Variable], ages: int) -> Filling:
+        filling = punctual(len(variables), ages)
+        row = {v.id: at for at, v in enumerate(variables)}
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT variable_id, age, filled, scatter, intervals FROM fillings "
+                "WHERE variable_id = ANY(%s) AND age < %s",
+                (list(row), ages - 1),
+            )
+            for number, age, filled, scatter, intervals in cursor.fetchall():
+                at = row[number]
+                filling.filled[at, age], filling.scatter[at, age], filling.intervals[at] = filled, scatter, intervals
+        return filling
+
+    def filling_learned(self, group: Group) -> datetime | None:
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT max(learned_at) FROM fillings JOIN variables ON variables.id = variable_id "
+                "WHERE group_name = %s",
+                (group.name,),
+            )
+            (at,) = cast("tuple[datetime | None]", cursor.fetchone())
+            return at
 
     def quarantine(self, group: Group, rows: Sequence[RejectedRow], *, at: datetime) -> int:
         if not rows:
@@ -852,7 +945,8 @@ def _refuse_another_step(cursor: psycopg2.extensions.cursor, group: Group, step:
             f"to {before}, or rename the group (its file, and its name), or start again by deleting its counts and "
             "fits from the metadata database: "
             + "; ".join(
-                f"DELETE FROM {table} WHERE group_name = '{name}'" for table in ("updated_ranges", "variables", "fits")
+                f"DELETE FROM {table} WHERE group_name = '{name}'"
+                for table in ("updated_ranges", "count_ages", "variables", "fits")
             )
         )
 
