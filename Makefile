@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run up test check format bench lock clean
+.PHONY: help install run up test check format bench bench-detection lock clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -16,7 +16,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 help: ## Explains the targets
 	@printf 'A first look takes two commands: \033[1mmake run\033[0m and \033[1mmake test\033[0m.\n\n'
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[1mmake %-8s\033[0m %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[1mmake %-15s\033[0m %s\n", $$1, $$2 }'
 	@printf '\nVariables: UNTIL=2013-12-31 (run, up), TESTS=tests/stages (test), PYTHON=/path/to/python3.11,\n'
 	@printf 'ANOMALY_PORT_AIRFLOW, _MLFLOW, _SLACK, _POSTGRES (ports), ANOMALY_VAR (another folder than var/).\n'
 
@@ -57,6 +57,22 @@ format: .venv/installed ## Formats the code and mends what the linter can mend
 
 bench: .venv/installed ## Measures the figures of the README: fit, cold predict, update
 	@$(BIN)/python -m tests.benchmarks
+
+SECTIONS ?=
+bench-detection: .venv/installed ## Measures the judgement: calibration, injected incidents, forecasts, peers (SECTIONS=…)
+	@$(MAKE) --no-print-directory var/cache/peers/installed || \
+	  echo 'The libraries of other detectors could not be installed: those peers are skipped.' >&2
+	@$(BIN)/python -m tests.benchmarks.detection $(SECTIONS)
+
+# Apart from .venv: what is only compared with is no dependency of the product.
+PEERS := tests/benchmarks/detection/peers/requirements.txt
+var/cache/peers/installed: export PIP_CACHE_DIR := $(abspath var)/cache/pip
+var/cache/peers/installed: $(PEERS)
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@echo 'Installing luminol, PyOD and Prophet into $(@D): once, a minute'
+	@$(@D)/bin/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r $(PEERS)
+	@touch $@
 
 lock: ## Renews requirements.lock from pyproject.toml (maintainers; needs uv)
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-header --all-extras \

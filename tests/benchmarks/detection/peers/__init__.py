@@ -1,0 +1,148 @@
+"""Other detectors, each in a file of its own, all causal, with one signature.
+
+``score(counts (V, N), starts (N,), step, zone, train) -> (V, N)``: larger is more anomalous, NaN before `train`, and
+what is said of an interval depends on counts up to it only.
+
+Those with libraries of their own run in an environment of their own, ``var/cache/peers``, which
+``make bench-detection`` makes from ``requirements.txt`` here. A peer whose libraries are not there is skipped, with
+the reason in the table. Scores are kept in ``var/cache/bench-detection`` until the peer's code or the counts change.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Score = Callable[[NDArray[np.int64], NDArray[np.datetime64], timedelta, ZoneInfo, int], Floats]
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[3]
+PYTHON = CHECKOUT / "var" / "cache" / "peers" / "bin" / "python"
+KEPT = CHECKOUT / "var" / "cache" / "bench-detection"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One detector to be compared with."""
+
+    name: str
+    where: str
+    """``module:function`` in this folder."""
+    library: str = ""
+    """What has to be importable in the environment apart; '' for a peer that needs nothing but the product's own."""
+    most: int = 0
+    """Series it is run on, drawn at random; 0 for all. For slow ones."""
+
+
+PEERS = (
+    Peer("hour-of-week median/MAD", "hour_of_week:score"),
+    Peer("elementary", "elementary:score"),
+    Peer("Etsy Skyline's rules", "skyline:score"),
+    Peer("luminol, default detector", "luminol:default", library="luminol"),
+    Peer("luminol, bitmap detector", "luminol:bitmap", library="luminol"),
+    Peer("anomstack: PyOD PCA + KNN", "anomstack:combined", library="pyod"),
+    Peer("PyOD PCA on lags", "anomstack:pca", library="pyod"),
+    Peer("PyOD KNN on lags", "anomstack:knn", library="pyod"),
+)
+SLOW_PEERS = (Peer("Prophet's band", "prophet_band:score", library="prophet", most=24),)
+
+
+class PeerMissingError(Exception):
+    """A peer cannot run here. The message says why."""
+
+
+def score(
+    peer: Peer,
+    counts: NDArray[np.int64],
+    starts: NDArray[np.datetime64],
+    step: timedelta,
+    zone: ZoneInfo,
+    train: int,
+) -> Floats:
+    """The peer's scores, computed or kept from the last time.
+
+    Raises:
+        PeerMissingError: its library is not installed, or it failed.
+    """
+    kept = KEPT / f"{_key(peer, counts, starts, step, zone, train)}.npz"
+    if kept.exists():
+        with np.load(kept) as stored:
+            found: Floats = stored["scores"]
+            return found
+    if peer.library:
+        scores = _apart(peer, counts, starts, step, zone, train)
+    else:
+        module, name = peer.where.split(":")
+        compute: Score = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        scores = compute(counts, starts, step, zone, train)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(kept, scores=scores)
+    return scores
+
+
+def _apart(
+    peer: Peer,
+    counts: NDArray[np.int64],
+    starts: NDArray[np.datetime64],
+    step: timedelta,
+    zone: ZoneInfo,
+    train: int,
+) -> Floats:
+    if reason := missing(peer.library):
+        raise PeerMissingError(reason)
+    with tempfile.TemporaryDirectory() as folder:
+        taken, given = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(
+            taken, counts=counts, starts=starts, step=int(step.total_seconds()), zone=str(zone), train=np.array(train)
+        )
+        done = subprocess.run(
+            [str(PYTHON), "-m", f"{__name__}.apart", peer.where, str(taken), str(given)],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PeerMissingError(f"it failed: {done.stderr.strip().splitlines()[-1:] or 'without a word'}")
+        with np.load(given) as answered:
+            scores: Floats = answered["scores"]
+    return scores
+
+
+@functools.cache
+def missing(library: str) -> str:
+    """Why a library cannot be used; '' when it can."""
+    if not PYTHON.exists():
+        return "its environment is not there; `make bench-detection` makes it"
+    asked = subprocess.run([str(PYTHON), "-c", f"import {library}"], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        return f"`import {library}` fails in its environment: {asked.stderr.strip().splitlines()[-1]}"
+    return ""
+
+
+def _key(
+    peer: Peer,
+    counts: NDArray[np.int64],
+    starts: NDArray[np.datetime64],
+    step: timedelta,
+    zone: ZoneInfo,
+    train: int,
+) -> str:
+    digest = hashlib.sha256(f"{peer.where} {step} {zone} {train} {counts.shape}".encode())
+    for source in (HERE / f"{peer.where.split(':')[0]}.py", HERE / "local_time.py", HERE / "requirements.txt"):
+        digest.update(source.read_bytes())
+    digest.update(counts.tobytes())
+    digest.update(starts.astype("datetime64[s]").tobytes())
+    return digest.hexdigest()[:32]
