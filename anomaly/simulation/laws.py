@@ -13,10 +13,11 @@ family                dispersion                             variance of a count
 ``bursty``            s: mean events per burst               m (2 s - 1)
 ===================== ====================================== =========================================
 
-Scheduled counts are binomial: whole numbers of writes are due, each is missed with the same small chance. Bursts
-arrive as a Poisson process and have geometric sizes, which is the Pólya-Aeppli law (Johnson, Kemp and Kotz,
-*Univariate Discrete Distributions*, chapter 9). All tails are closed forms in the incomplete beta and gamma
-functions; that of bursts is a sum over the number of bursts, cut where what is left out is below 1e-15.
+Scheduled counts are binomial: whole numbers of writes are due, the same every week unless the variable grows, and
+each is missed with the same small chance. Bursts arrive as a Poisson process and have geometric sizes, which is the
+Pólya-Aeppli law (Johnson, Kemp and Kotz, *Univariate Discrete Distributions*, chapter 9). All tails are closed forms
+in the incomplete beta and gamma functions; that of bursts is a sum over the number of bursts, cut where what is left
+out is below 1e-15.
 """
 
 from __future__ import annotations
@@ -33,22 +34,31 @@ Integers = NDArray[np.int64]
 Family = Literal["poisson", "negative-binomial", "scheduled", "zero-inflated", "bursty"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
+_HALF = 0.5 - 1e-6
+"""To round by. Sums end on exact halves so often that the error of a sum would decide, in each week otherwise."""
+
 
 class Law(Protocol):
     """One family. All arrays are (N,); `mean` is at least 0, and where it is 0 nothing is ever written."""
 
-    def attained(self, mean: Floats, dispersion: float) -> Floats:
-        """The mean that counts really have, where the wanted one cannot be had exactly."""
+    def attained(self, mean: Floats, dispersion: float, weeks: Integers) -> Floats:
+        """The mean that counts really have, where the wanted one cannot be had exactly.
+
+        Args:
+            mean: wanted.
+            dispersion: of the variable.
+            weeks: number of the local week that each interval lies in, never less than that of the one before.
+        """
 
     def draw(self, rng: np.random.Generator, mean: Floats, dispersion: float) -> Integers:
-        """Counts with the attained mean."""
+        """Counts with this mean, an attained one."""
 
     def tails(self, counts: Floats, mean: Floats, dispersion: float) -> tuple[Floats, Floats]:
         """P(Y <= count) and P(Y >= count), for counts >= 0 and means > 0."""
 
 
 class _AnyMean:
-    def attained(self, mean: Floats, dispersion: float) -> Floats:  # noqa: ARG002
+    def attained(self, mean: Floats, dispersion: float, weeks: Integers) -> Floats:  # noqa: ARG002
         return mean
 
 
@@ -70,8 +80,13 @@ class NegativeBinomial(_AnyMean):
 
 
 class Scheduled:
-    def attained(self, mean: Floats, dispersion: float) -> Floats:
-        return _due(mean, dispersion) * (1 - dispersion)
+    def attained(self, mean: Floats, dispersion: float, weeks: Integers) -> Floats:
+        """Whole writes are due as their mean adds up over a week, so each week's timetable is the same."""
+        added = np.cumsum(mean / (1 - dispersion))
+        before = np.concatenate([[0.0], added[:-1]])
+        of_earlier_weeks = before[np.searchsorted(weeks, weeks)]
+        due = np.floor(added - of_earlier_weeks + _HALF) - np.floor(before - of_earlier_weeks + _HALF)
+        return np.asarray(due * (1 - dispersion))
 
     def draw(self, rng: np.random.Generator, mean: Floats, dispersion: float) -> Integers:
         return rng.binomial(_due(mean, dispersion).astype(np.int64), 1 - dispersion)

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.simulation.wall_clock import DAY, local_seconds, weekdays
+from anomaly.simulation.wall_clock import DAY, local_seconds, weekdays, weeks
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -80,6 +80,8 @@ class Clock:
     days_from_first: Integers
     days_to_last: Integers
     """(N,) of the local day in its month; 0 on the month's first, and last, day."""
+    weeks: Integers
+    """(N,) number of the local week, which begins on Monday."""
     years: Floats
     """(N,) since the start of the range."""
 
@@ -96,7 +98,7 @@ class Clock:
         first = month.astype("datetime64[D]").astype(np.int64)
         after = (month + 1).astype("datetime64[D]").astype(np.int64)
         quarters = weekdays(local) * _QUARTERS_OF_DAY + local % DAY // _QUARTER
-        return cls(quarters, day - first, after - 1 - day, (seconds - seconds[:1]) / _YEAR)
+        return cls(quarters, day - first, after - 1 - day, weeks(day * DAY), (seconds - seconds[:1]) / _YEAR)
 
     def activity(self, pattern: Pattern) -> Floats:
         """Activity per interval as a multiple of the mean rate, at least 0: (N,)."""

@@ -89,8 +89,8 @@ def simulate(traits: Sequence[Traits], within: TimeRange, *, zone: ZoneInfo, see
     for row, one in enumerate(traits):
         law = LAWS[one.family]
         mean = one.rate * (within.step / _HOUR) * clock.activity(one.pattern)
-        expected[row] = law.attained(mean, one.dispersion)
-        counts[row] = law.draw(stream("counts", seed, one.name), mean, one.dispersion)
+        expected[row] = law.attained(mean, one.dispersion, clock.weeks)
+        counts[row] = law.draw(stream("counts", seed, one.name), expected[row], one.dispersion)
     return Simulated(counts, expected, starts, within.step, zone, tuple(traits))
 
 

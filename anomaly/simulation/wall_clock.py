@@ -50,3 +50,8 @@ def middles(starts: NDArray[np.datetime64], step: timedelta) -> NDArray[np.datet
 def weekdays(local: Integers) -> Integers:
     """0 for Monday to 6 for Sunday, of local seconds; any shape."""
     return (local // DAY + _THURSDAY) % 7
+
+
+def weeks(local: Integers) -> Integers:
+    """Number of the week, from Monday, of local seconds; any shape."""
+    return (local // DAY + _THURSDAY) // 7
