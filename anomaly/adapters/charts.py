@@ -155,7 +155,7 @@ def _incident(data: ChartData) -> bytes:
     under_small = under_main + (small + 0.62 if others else 0.0)
     figure = _figure(under_small + bottom + 0.36 if data.variables else 0.9)
     facts = [
-        f"{data.incident.severity} severity",
+        f"{data.incident.severity} severity".capitalize(),
         span_words(data.incident.start, data.incident.end, data.group.zone),
         return_period_words(data.incident.return_period_hours),
     ]

@@ -33,7 +33,6 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomaly.detection import verdicts
 from anomaly.detection.incidents import Anomaly, Incident
 from anomaly.groups.model import Direction, Threshold
 
@@ -45,9 +44,6 @@ LOOSEST = 0.01
 """An interval that is more likely than this by chance supports nothing."""
 OWN_VARIABLES = 2
 """Variables beyond their own thresholds without which nothing joins: one alone may be chance itself."""
-
-
-_NUMBERS = ("observed", "predicted", "residual")
 
 
 def joining(
@@ -101,14 +97,14 @@ def adjusted(probabilities: ArrayLike, *, tests: int) -> Floats:
 
 
 def _in_direction(incident: Incident, rare: Sequence[Anomaly], policy: Threshold) -> list[Anomaly]:
-    """The rare intervals that depart as the incident does, with their kinds."""
+    """The rare intervals that depart as the incident does, and far enough, with their kinds; by start and variable."""
     departure = sum(v.observed - v.expected for v in incident.variables)
-    down = departure < 0 and policy.direction is not Direction.SURGE
-    up = departure > 0 and policy.direction is not Direction.DROP
-    observed, predicted, residuals = (np.array([getattr(a, name) for a in rare], dtype=np.float64) for name in _NUMBERS)
-    nothing, anything = np.array(0.0), np.array(np.inf)
-    kinds = verdicts.judge(
-        observed, predicted, residuals, nothing if down else -anything, nothing if up else anything, policy
-    )
-    kept = [replace(a, kind=str(kind), test="together") for a, kind in zip(rare, kinds, strict=True) if kind]
-    return sorted(kept, key=lambda a: (a.start, a.variable))
+    wanted = {Direction.DROP: -1, Direction.SURGE: 1, Direction.BOTH: int(np.sign(departure))}[policy.direction]
+    kept = []
+    for anomaly in sorted(rare, key=lambda a: (a.start, a.variable)):
+        distance = anomaly.observed - anomaly.predicted
+        floor = max(policy.min_absolute, policy.min_relative * anomaly.predicted)
+        if np.sign(distance) == wanted == np.sign(departure) and abs(distance) >= floor:
+            down = "silent" if anomaly.observed == 0 else "drop"
+            kept.append(replace(anomaly, kind=down if wanted < 0 else "surge", test="together"))
+    return kept

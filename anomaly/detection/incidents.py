@@ -24,10 +24,12 @@ kind                              surge, shift    drop, frozen    silent
 events lost or added, of expected under 25 %      from 25 %       from 50 %
 variables                         1               2 to 4          from 5
 duration                          under 6 h       from 6 h        from 24 h
-by chance                         < once a year   once in a year  once in a century
+beyond its threshold              < 10x rarer     10x rarer       1,000x rarer
 ================================  ==============  ==============  ================
 
-A frozen count has no share of events: its points are 1 there, because nobody knows what was lost.
+A frozen count has no share of events: its points are 1 there, because nobody knows what was lost. Rarity counts
+against the threshold, not by the return period alone: of 5,000 variables one does something every week that it does
+itself once in a century.
 
 **When it is told again.** An incident that goes on is told once; its message is edited as it changes. It gets one
 more notice only when it is clearly worse than when it was told last: a severity higher, twice as many variables (and
@@ -60,8 +62,7 @@ KIND_POINTS = {"surge": 0, "shift": 0, "drop": 1, "frozen": 1, "silent": 2}
 SHARES = (0.25, 0.5)
 VARIABLES = (2, 5)
 DURATIONS = (timedelta(hours=6), timedelta(hours=24))
-RETURN_YEARS = (1.0, 100.0)
-_HOURS_PER_YEAR = 365.25 * 24
+DECADES = (1.0, 3.0)
 
 DECADES_PER_REPEAT = 1.0
 MOST_DECADES = 3.0
@@ -92,7 +93,7 @@ class Anomaly:
     @property
     def decades(self) -> float:
         """How far beyond its threshold it is: powers of ten in probability, at least 0."""
-        return max(0.0, math.log10(self.allowed / max(self.tail_probability, 1e-300)))
+        return _decades(self.allowed, self.tail_probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,19 @@ class IncidentVariable:
     """Events observed and expected, summed over the intervals that its tests looked at."""
     tail_probability: float
     """Of its worst interval."""
+    allowed: float = 1.0
+    """Tail probability behind the thresholds of that interval; 1 where unknown."""
     test: str = "single"
     """What found its worst interval."""
     stretch: timedelta | None = None
     """What that test looked at: the intervals summed, the time without a write, the time with the same count."""
     usual: timedelta | None = None
     """Of `silence`: the time without a write that is usual."""
+
+    @property
+    def decades(self) -> float:
+        """How far beyond its threshold its worst interval is, as in `Anomaly.decades`."""
+        return _decades(self.allowed, self.tail_probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +252,7 @@ def severity_points(incident: Incident) -> int:
         + sum(share >= least for least in SHARES)
         + sum(len(incident.variables) >= least for least in VARIABLES)
         + sum(lasted >= least for least in DURATIONS)
-        + sum(incident.return_period_hours >= years * _HOURS_PER_YEAR for years in RETURN_YEARS)
+        + sum(max(v.decades for v in incident.variables) >= least for least in DECADES)
     )
 
 
@@ -274,6 +282,11 @@ class _Enough:
             total += (end - max(begin, seen.get(anomaly.variable, begin))) // self.step
             seen[anomaly.variable] = end
         return total
+
+
+def _decades(allowed: float, tail_probability: float) -> float:
+    """A little is given, so that a thousand times is three decades whatever the last bits say."""
+    return max(0.0, math.log10(allowed / max(tail_probability, 1e-300)) + 1e-9)
 
 
 def _raised(ends: Sequence[datetime], start: datetime, window: timedelta) -> float:
@@ -342,6 +355,7 @@ def _part(name: str, own: Sequence[Anomaly], step: timedelta) -> IncidentVariabl
         observed=sum(a.observed for a in own),
         expected=sum(a.predicted for a in own),
         tail_probability=worst.tail_probability,
+        allowed=worst.allowed,
         test=worst.test,
         stretch=length if length > step else None,
     )

@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly.detection.incidents import Anomaly, Incident, gather
+from anomaly.detection.incidents import Anomaly, Incident, gather, joined, rated
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 2, 1, tzinfo=UTC)
 
 
-def _anomaly(hour: int, variable: str = "a", kind: str = "drop", tail: float = 1e-5) -> Anomaly:
-    return Anomaly(variable, START + hour * HOUR, kind, observed=1, predicted=9, residual=-4, tail_probability=tail)
+def _anomaly(
+    hour: int,
+    variable: str = "a",
+    kind: str = "drop",
+    tail: float = 1e-5,
+    *,
+    allowed: float = 1.0,
+    test: str = "single",
+) -> Anomaly:
+    return Anomaly(
+        variable,
+        START + hour * HOUR,
+        kind,
+        observed=1,
+        predicted=9,
+        residual=-4,
+        tail_probability=tail,
+        allowed=allowed,
+        test=test,
+    )
 
 
-def _gather(anomalies: list[Anomaly], *, until: int = 1000, gap: int = 6, least: int = 1) -> tuple[Incident, ...]:
+def _gather(
+    anomalies: list[Anomaly],
+    *,
+    until: int = 1000,
+    gap: int = 6,
+    least: int = 1,
+    duration: int = 0,
+    repeat: int = 0,
+    since: int | None = None,
+) -> tuple[Incident, ...]:
     return gather(
         "orders",
         anomalies,
         step=HOUR,
         merge_gap=gap * HOUR,
         min_anomalies=least,
+        min_duration=duration * HOUR,
+        repeat_window=repeat * HOUR,
+        since=None if since is None else START + since * HOUR,
         until=START + until * HOUR,
     )
 
 
-ANOMALIES = st.lists(st.tuples(st.integers(0, 200), st.sampled_from("abc")), max_size=40, unique=True).map(
-    lambda cells: [_anomaly(hour, variable) for hour, variable in cells]
+ANOMALIES = st.dictionaries(
+    st.tuples(st.integers(0, 200), st.sampled_from("abc")),
+    st.tuples(
+        st.sampled_from(["drop", "silent", "surge", "frozen"]),
+        st.sampled_from([1e-5, 1e-6, 1e-9]),
+        st.sampled_from(["single", "sum-3", "sum-24", "frozen", "together"]),
+    ),
+    max_size=40,
+).map(
+    lambda cells: [
+        _anomaly(hour, variable, kind, tail, allowed=1e-5, test=test)
+        for (hour, variable), (kind, tail, test) in cells.items()
+    ]
 )
 
 
@@ -68,7 +111,7 @@ def test_the_kind_is_silent_only_when_nothing_was_written_at_all() -> None:
 def test_the_order_of_arrival_does_not_matter(anomalies: list[Anomaly], random: object) -> None:
     shuffled = list(anomalies)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert _gather(shuffled) == _gather(anomalies)
+    assert _gather(shuffled, least=3, duration=2, repeat=100) == _gather(anomalies, least=3, duration=2, repeat=100)
 
 
 @given(ANOMALIES)
@@ -81,8 +124,163 @@ def test_every_anomaly_is_in_exactly_one_incident(anomalies: list[Anomaly]) -> N
 
 @given(ANOMALIES, st.integers(0, 200))
 def test_incidents_that_have_ended_do_not_change_with_what_comes_later(anomalies: list[Anomaly], cut: int) -> None:
-    early = _gather([a for a in anomalies if a.start < START + cut * HOUR], until=cut)
-    final = {(i.start, i.end): i for i in _gather(anomalies)}
+    early = _gather([a for a in anomalies if a.start < START + cut * HOUR], until=cut, least=3, duration=2, repeat=100)
+    final = {(i.start, i.end): i for i in _gather(anomalies, least=3, duration=2, repeat=100)}
     for incident in early:
         if incident.resolved:
             assert final[incident.start, incident.end] == incident
+
+
+@given(ANOMALIES, st.integers(0, 200))
+def test_what_happened_before_the_repeat_window_changes_nothing(anomalies: list[Anomaly], at: int) -> None:
+    incidents = _gather(anomalies, least=3, repeat=48)
+    begin = START + at * HOUR
+    # As alert looks back: not into the middle of an incident, and a repeat window further.
+    if any(i.start < begin < i.end + 7 * HOUR for i in _gather(anomalies)):
+        return
+    chains = [i for i in _gather(anomalies) if i.end > begin - 48 * HOUR]
+    oldest = min((i.start for i in chains), default=begin)
+    near = [a for a in anomalies if a.start >= oldest]
+    assert _gather(near, least=3, repeat=48, since=at) == tuple(i for i in incidents if i.start >= begin)
+
+
+def test_what_is_over_too_soon_makes_no_incident() -> None:
+    assert _gather([_anomaly(0), _anomaly(1)], duration=3) == ()
+    assert len(_gather([_anomaly(0), _anomaly(2)], duration=3)) == 1
+
+
+def test_an_anomaly_found_over_a_day_stands_for_all_of_its_hours() -> None:
+    assert _gather([_anomaly(30)], least=3, duration=3) == ()
+    assert len(_gather([_anomaly(30, test="sum-3")], least=3, duration=3)) == 1
+    assert _gather([_anomaly(30, test="sum-3"), _anomaly(31, test="sum-3")], least=5) == ()
+    assert len(_gather([_anomaly(30, test="sum-3"), _anomaly(31, test="sum-3")], least=4)) == 1
+
+
+@pytest.mark.parametrize("test", ["frozen", "silence", "level"])
+def test_what_says_itself_that_it_has_lasted_is_always_enough(test: str) -> None:
+    assert len(_gather([_anomaly(30, test=test)], least=50, duration=50)) == 1
+
+
+def _days(*days: float, tail: float) -> list[Anomaly]:
+    """An anomaly of the same variable each of these days, of an allowed probability of 1e-5."""
+    return [_anomaly(int(24 * day), tail=tail, allowed=1e-5) for day in days]
+
+
+def test_a_variable_that_repeats_must_be_clearer_each_time_and_is_trusted_again_after_a_while() -> None:
+    week = 7 * 24
+    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=week)] == [1]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, 12, tail=1e-5), repeat=week)] == [1, 13]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-6), repeat=week)] == [1, 2]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=0)] == [1, 2, 3]
+
+
+def test_nothing_is_so_frequent_that_an_outage_is_not_told() -> None:
+    often = _days(*(n / 2 for n in range(20)), tail=1e-5)
+    outage = _days(10, tail=1e-8)
+    assert [i.start for i in _gather(often + outage, repeat=7 * 24)][-1] == outage[0].start
+
+
+def test_another_variable_s_incidents_raise_nothing_and_an_open_incident_takes_in_what_is_below() -> None:
+    repeated = _days(0, 1, tail=1e-5)
+    fresh = replace(repeated[1], variable="b")
+    _, incident = _gather([*repeated, fresh], repeat=7 * 24)
+    assert {v.variable for v in incident.variables} == {"a", "b"}
+
+
+def _incident(
+    kind: str = "drop",
+    *,
+    lost: float = 0.1,
+    variables: int = 1,
+    hours: int = 1,
+    tail: float = 1e-5,
+    allowed: float = 1e-5,
+) -> Incident:
+    anomalies = [
+        replace(_anomaly(h, f"v{n}", kind, tail, allowed=allowed), observed=100 * (1 - lost), predicted=100)
+        for n in range(variables)
+        for h in range(hours)
+    ]
+    (found,) = _gather(anomalies)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("incident", "severity"),
+    [
+        (_incident("surge", lost=-0.1), "low"),
+        (_incident("surge", lost=-1.0, variables=2), "low"),
+        (_incident("surge", lost=-1.0, variables=5), "high"),
+        (_incident("drop", lost=0.3, hours=6), "low"),
+        (_incident("drop", lost=0.3, hours=6, tail=1e-6), "high"),
+        (_incident("silent", lost=1.0), "high"),
+        (_incident("silent", lost=1.0, variables=5, hours=6, tail=1e-6), "critical"),
+        (_incident("drop", lost=0.6, variables=14, hours=24, tail=1e-6), "critical"),
+        (_incident("frozen", lost=0.0, hours=24, tail=1e-8), "high"),
+    ],
+)
+def test_severity_follows_the_table(incident: Incident, severity: str) -> None:
+    assert incident.severity == severity
+
+
+@given(
+    st.sampled_from(["surge", "shift", "drop", "frozen", "silent"]),
+    st.floats(0, 1),
+    st.integers(1, 8),
+    st.integers(1, 30),
+    st.sampled_from([1e-5, 1e-6, 1e-8]),
+)
+def test_more_of_anything_is_never_less_severe(kind: str, lost: float, variables: int, hours: int, tail: float) -> None:
+    levels = ("low", "high", "critical")
+    base = levels.index(_incident(kind, lost=lost, variables=variables, hours=hours, tail=tail).severity)
+    for more in (
+        _incident(kind, lost=min(1.0, lost + 0.3), variables=variables, hours=hours, tail=tail),
+        _incident(kind, lost=lost, variables=variables + 3, hours=hours, tail=tail),
+        _incident(kind, lost=lost, variables=variables, hours=hours + 20, tail=tail),
+        _incident(kind, lost=lost, variables=variables, hours=hours, tail=tail / 100),
+    ):
+        assert levels.index(more.severity) >= base
+
+
+def test_what_joins_counts_among_the_variables_and_leaves_kind_and_time_alone() -> None:
+    incident = _incident("drop", variables=4)
+    grown = joined(incident, [_anomaly(0, "weak", tail=0.003, test="together")], HOUR)
+    assert grown.variables[-1].variable == "weak"
+    assert (grown.kind, grown.start, grown.end, grown.tail_probability) == (
+        incident.kind,
+        incident.start,
+        incident.end,
+        incident.tail_probability,
+    )
+    assert grown.severity == rated(grown).severity
+
+
+def _told(incident: Incident) -> Incident:
+    return replace(
+        incident,
+        resolved=False,
+        told_severity=incident.severity,
+        told_variables=len(incident.variables),
+        told_tail_probability=incident.tail_probability,
+    )
+
+
+def test_only_clearly_worse_is_worth_another_notice() -> None:
+    told = _told(_incident("drop", lost=0.3, variables=4))
+    assert not told.clearly_worse
+    assert not replace(told, variables=told.variables + told.variables[:3]).clearly_worse
+    assert replace(told, variables=told.variables * 2).clearly_worse
+    assert not replace(told, tail_probability=1e-7).clearly_worse
+    assert replace(told, tail_probability=1e-8).clearly_worse
+    assert replace(told, severity="critical").clearly_worse
+    few = _told(_incident("drop", variables=1))
+    assert not replace(few, variables=few.variables * 3).clearly_worse
+    assert replace(few, variables=few.variables * 4).clearly_worse
+
+
+def test_what_is_over_or_was_never_told_is_not_worse() -> None:
+    worse = replace(_told(_incident("drop", lost=0.3)), tail_probability=1e-12)
+    assert worse.clearly_worse
+    assert not replace(worse, resolved=True).clearly_worse
+    assert not replace(worse, withdrawn=True).clearly_worse
+    assert not replace(worse, told_severity=None).clearly_worse

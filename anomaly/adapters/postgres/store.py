@@ -64,7 +64,7 @@ _INCIDENT_COLUMNS = ("kind", "starts", "ends", "resolved", "tail_probability", "
 _DELIVERY_COLUMNS = (*DELIVERY, "withdrawn")
 _PART_COLUMNS = (
     *("variable", "kind", "starts", "ends", "anomalies", "observed", "expected", "tail_probability"),
-    *("test", "stretch", "usual"),
+    *("allowed", "test", "stretch", "usual"),
 )
 
 
@@ -691,6 +691,7 @@ class PostgresStore:
                             v.observed,
                             v.expected,
                             v.tail_probability,
+                            v.allowed,
                             v.test,
                             v.stretch,
                             v.usual,

@@ -28,9 +28,11 @@ COMMENT ON COLUMN incidents.told_severity IS
     'with told_variables and told_tail_probability: what it was when the channel was last notified';
 
 ALTER TABLE incident_variables
+    ADD COLUMN allowed double precision NOT NULL DEFAULT 1,
     ADD COLUMN test text NOT NULL DEFAULT 'single',
     ADD COLUMN stretch interval,
     ADD COLUMN usual interval;
+COMMENT ON COLUMN incident_variables.allowed IS 'tail probability behind the thresholds of its worst interval';
 COMMENT ON COLUMN incident_variables.stretch IS 'what the test looked at, where that is more than the interval';
 COMMENT ON COLUMN incident_variables.usual IS 'for silence: the usual time without a write';
 
@@ -42,7 +44,7 @@ _NO_COLUMNS = """
 UPDATE outbox SET action = 'update' WHERE action = 'notice';
 ALTER TABLE outbox DROP CONSTRAINT outbox_action_check;
 ALTER TABLE outbox ADD CONSTRAINT outbox_action_check CHECK (action IN ('post', 'update'));
-ALTER TABLE incident_variables DROP COLUMN test, DROP COLUMN stretch, DROP COLUMN usual;
+ALTER TABLE incident_variables DROP COLUMN allowed, DROP COLUMN test, DROP COLUMN stretch, DROP COLUMN usual;
 ALTER TABLE incidents DROP COLUMN severity, DROP COLUMN shared, DROP COLUMN told_severity,
     DROP COLUMN told_variables, DROP COLUMN told_tail_probability;
 ALTER TABLE predictions DROP COLUMN test;
