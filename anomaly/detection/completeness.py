@@ -231,7 +231,7 @@ def thresholds(
     *,
     lower: Floats,
     upper: Floats,
-    scale: Floats,
+    deviations: Floats,
     transform: Transform,
 ) -> tuple[Floats, Floats]:
     """Thresholds on the residuals of young intervals, against `expectation`, in the transform. They are never nearer
@@ -246,21 +246,20 @@ def thresholds(
         predicted: events in the complete interval.
         filled, scatter: of the variable at the interval's age.
         lower, upper: thresholds on residuals of complete intervals, in the transform; may be infinite.
-        scale: standard deviation of residuals of complete intervals, in the transform; > 0.
+        deviations: how many standard deviations the thresholds would lie away if residuals were normal; > 0.
         transform: the space of residuals.
 
     All broadcast.
     """
     expected = transforms.forward(expectation(predicted, filled), transform)
-    wider = _thinned(predicted, filled, scale, transform)
 
     def moved(threshold: Floats, sign: int) -> Floats:
-        deviations = np.where(np.isfinite(threshold), np.abs(threshold) / scale, 0.0)
+        outwards = ((filled < 1) | (scatter > 0)) & np.isfinite(threshold) & (threshold * sign > 0)
+        distance = np.where(outwards, np.abs(threshold), deviations)
         share = np.clip(filled + sign * deviations * scatter, 0.0, 1.0)
         shift = transforms.forward(predicted * share, transform) - expected
-        young = np.sign(threshold) * np.hypot(threshold * wider, shift)
-        outwards = ((filled < 1) | (scatter > 0)) & np.isfinite(threshold) & (threshold * sign > 0)
-        return np.where(outwards, young, threshold)
+        wider = _thinned(predicted, filled, distance / deviations, transform)
+        return np.where(outwards, sign * np.hypot(distance * wider, shift), threshold)
 
     return moved(lower, -1), moved(upper, 1)
 
@@ -268,7 +267,8 @@ def thresholds(
 def _thinned(predicted: Floats, filled: Floats, scale: Floats, transform: Transform) -> Floats:
     """By what factor, at least 1, a residual scatters more when each event is there with probability `filled`.
 
-    Thinning turns a variance of ``d`` times the mean into ``filled * d + 1 - filled`` times the (smaller) mean.
+    `scale` is the standard deviation of residuals of complete intervals. Thinning turns a variance of ``d`` times
+    the mean into ``filled * d + 1 - filled`` times the (smaller) mean.
     """
     mean = np.maximum(predicted, 1.0)
     dispersion = scale**2 if transform is Transform.ANSCOMBE else scale**2 / mean
@@ -311,6 +311,41 @@ def as_if_complete(
     below, above = np.where(np.isfinite(below), below, above), np.where(np.isfinite(above), above, below)
     stretched = residuals * np.where(residuals < 0, below, above)
     return np.where(np.isfinite(stretched), stretched, residuals)
+
+
+def felt(
+    observed: Floats,
+    predicted: Floats,
+    filled: Floats,
+    scatter: Floats,
+    *,
+    lower: Floats,
+    upper: Floats,
+    deviations: Floats,
+    transform: Transform,
+) -> Floats:
+    """What a young interval counts as: the complete count that would be as surprising as this partial one is.
+
+    Tests of complete intervals and later windows can take it as if it had been written, alone and in sums. The
+    arguments are those of `thresholds`, with what is there, in events per interval. Complete intervals are returned
+    to the last bit, and so is what is not predicted.
+    """
+    young_lower, young_upper = thresholds(
+        predicted, filled, scatter, lower=lower, upper=upper, deviations=deviations, transform=transform
+    )
+    residuals = transforms.forward(observed, transform) - transforms.forward(expectation(predicted, filled), transform)
+    brought = as_if_complete(residuals, lower=lower, upper=upper, young_lower=young_lower, young_upper=young_upper)
+    counts = transforms.inverse(transforms.forward(predicted, transform) + brought, transform)
+    young = ((filled < 1) | (scatter > 0)) & np.isfinite(predicted)
+    return np.where(young, counts, observed)
+
+
+def at_ages(filling: Filling, counted_at: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Shares and scatters (V, N) of intervals that were counted at these ages (N,); complete beyond the oldest, and
+    where the age is negative, which stands for counted when nobody kept ages any more."""
+    oldest = filling.filled.shape[1] - 1
+    column = np.where((counted_at < 0) | (counted_at > oldest), oldest, counted_at)
+    return filling.filled[:, column], filling.scatter[:, column]
 
 
 def _ratio(whole: Floats, young: Floats) -> Floats:

@@ -14,6 +14,7 @@ from anomaly.detection.completeness import Filling, learn
 from anomaly.groups.model import Transform
 
 Floats = NDArray[np.float64]
+ANSCOMBE = Transform.ANSCOMBE
 
 AGES = 4
 MONTH = 28 * 24
@@ -60,12 +61,12 @@ def judged(counts: Floats, filling: Filling, rates: Floats) -> tuple[Floats, NDA
         filled, scatter = filling.filled[:, [age]], filling.scatter[:, [age]]
         ends = {"lower": -FAR_OUT * one, "upper": FAR_OUT * one}
         low, high = completeness.thresholds(
-            rates[:, None], filled, scatter, **ends, scale=one, transform=Transform.ANSCOMBE
+            rates[:, None], filled, scatter, **ends, deviations=FAR_OUT * one, transform=ANSCOMBE
         )
         expected = completeness.expectation(rates[:, None], filled)
-        plain = transforms.forward(counts[age], Transform.ANSCOMBE) - transforms.forward(expected, Transform.ANSCOMBE)
+        plain = transforms.forward(counts[age], ANSCOMBE) - transforms.forward(expected, ANSCOMBE)
         residuals[age] = completeness.as_if_complete(plain, **ends, young_lower=low, young_upper=high)
-        can_be[age] = completeness.judgeable(rates[:, None], filled, low, ends["lower"], Transform.ANSCOMBE)[:, 0]
+        can_be[age] = completeness.judgeable(rates[:, None], filled, low, ends["lower"], ANSCOMBE)[:, 0]
     return residuals, can_be
 
 
@@ -181,7 +182,7 @@ _share = st.floats(0.001, 1)
     scatter=st.floats(0, 1),
     lower=st.floats(-50, -0.1),
     upper=st.floats(0.1, 50),
-    scale=st.floats(0.1, 20),
+    deviations=st.floats(1, 8),
     transform=st.sampled_from(Transform),
 )
 def test_thresholds_of_young_intervals_are_never_nearer_than_those_of_complete_ones(
@@ -190,12 +191,12 @@ def test_thresholds_of_young_intervals_are_never_nearer_than_those_of_complete_o
     scatter: float,
     lower: float,
     upper: float,
-    scale: float,
+    deviations: float,
     transform: Transform,
 ) -> None:
     args = [np.array([x]) for x in (predicted, filled, scatter)]
     ends = {"lower": np.array([lower]), "upper": np.array([upper])}
-    low, high = completeness.thresholds(*args, **ends, scale=np.array([scale]), transform=transform)
+    low, high = completeness.thresholds(*args, **ends, deviations=np.array([deviations]), transform=transform)
     assert low[0] <= lower * (1 - 1e-12)
     assert high[0] >= upper * (1 - 1e-12)
     on_them = completeness.as_if_complete(np.array([low[0], high[0]]), **ends, young_lower=low, young_upper=high)
@@ -208,7 +209,7 @@ def test_complete_intervals_are_judged_as_ever_to_the_last_bit(
 ) -> None:
     mean, one, zero = np.array([predicted]), np.ones(1), np.zeros(1)
     ends = {"lower": np.array([lower]), "upper": np.array([upper])}
-    low, high = completeness.thresholds(mean, one, zero, **ends, scale=one * 0.7, transform=Transform.ANSCOMBE)
+    low, high = completeness.thresholds(mean, one, zero, **ends, deviations=one * 4.4, transform=ANSCOMBE)
     same = completeness.as_if_complete(np.array([residual]), **ends, young_lower=low, young_upper=high)
     assert (low[0], high[0], same[0]) == (lower, upper, residual)
     assert completeness.completed(mean * 0.5, mean, one)[0] == predicted * 0.5
@@ -218,7 +219,9 @@ def test_complete_intervals_are_judged_as_ever_to_the_last_bit(
 def test_a_direction_that_nobody_asked_for_stays_out_of_reach() -> None:
     mean, filled, scatter = np.array([100.0]), np.array([0.5]), np.array([0.1])
     ends = {"lower": np.array([-4.0]), "upper": np.array([np.inf])}
-    low, high = completeness.thresholds(mean, filled, scatter, **ends, scale=np.ones(1), transform=Transform.ANSCOMBE)
+    low, high = completeness.thresholds(
+        mean, filled, scatter, **ends, deviations=FAR_OUT * np.ones(1), transform=ANSCOMBE
+    )
     assert np.isfinite(low[0])
     assert high[0] == np.inf
     stretched = completeness.as_if_complete(np.array([-3.0, 3.0]), **ends, young_lower=low, young_upper=high)
@@ -228,9 +231,11 @@ def test_a_direction_that_nobody_asked_for_stays_out_of_reach() -> None:
 def test_more_than_a_complete_interval_may_hold_is_too_much_at_any_age() -> None:
     mean, filled, scatter = np.array([100.0]), np.array([0.3]), np.array([0.5])
     ends = {"lower": np.array([-4.0]), "upper": np.array([4.0])}
-    _, high = completeness.thresholds(mean, filled, scatter, **ends, scale=np.ones(1), transform=Transform.ANSCOMBE)
-    expected = transforms.forward(completeness.expectation(mean, filled), Transform.ANSCOMBE)
-    assert 100 < transforms.inverse(expected + high, Transform.ANSCOMBE)[0] < 160
+    _, high = completeness.thresholds(
+        mean, filled, scatter, **ends, deviations=FAR_OUT * np.ones(1), transform=ANSCOMBE
+    )
+    expected = transforms.forward(completeness.expectation(mean, filled), ANSCOMBE)
+    assert 100 < transforms.inverse(expected + high, ANSCOMBE)[0] < 160
 
 
 def test_an_age_at_which_silence_is_ordinary_is_not_judged_yet() -> None:
@@ -247,14 +252,14 @@ def test_an_age_at_which_silence_is_ordinary_is_not_judged_yet() -> None:
         filling.scatter,
         lower=-4 * one,
         upper=4 * one,
-        scale=one,
-        transform=Transform.ANSCOMBE,
+        deviations=4 * one,
+        transform=ANSCOMBE,
     )
-    can_be = completeness.judgeable(500 * one, filling.filled, low, -4 * one, Transform.ANSCOMBE)
+    can_be = completeness.judgeable(500 * one, filling.filled, low, -4 * one, ANSCOMBE)
     assert can_be.tolist() == [[False, False, True]] * 2
-    rare = completeness.judgeable(0.1 * one, filling.filled, low, -4 * one, Transform.ANSCOMBE)
+    rare = completeness.judgeable(0.1 * one, filling.filled, low, -4 * one, ANSCOMBE)
     assert rare.all()  # waiting would not tell more: an hour without events is ordinary for it anyway
-    assert not completeness.judgeable(np.nan * one, filling.filled, low, -4 * one, Transform.ANSCOMBE).any()
+    assert not completeness.judgeable(np.nan * one, filling.filled, low, -4 * one, ANSCOMBE).any()
 
 
 def test_later_windows_are_shown_what_a_young_interval_will_probably_end_at() -> None:
@@ -265,6 +270,40 @@ def test_later_windows_are_shown_what_a_young_interval_will_probably_end_at() ->
     assert abs(shown.mean() - counts[-1].mean()) < 2
     assert np.abs(shown - counts[-1]).mean() < np.abs(counts[0] / filled - counts[-1]).mean()
     np.testing.assert_array_equal(completeness.completed(counts[0], np.array([[np.nan]]), filled), counts[0])
+
+
+@given(
+    observed=st.integers(0, 10**6),
+    predicted=st.one_of(_amount, st.just(np.nan)),
+    lower=st.floats(-50, -0.1),
+    transform=st.sampled_from(Transform),
+)
+def test_a_complete_or_unpredicted_interval_is_felt_as_it_was_written_to_the_last_bit(
+    observed: int, predicted: float, lower: float, transform: Transform
+) -> None:
+    count, mean, one = np.array([float(observed)]), np.array([predicted]), np.ones(1)
+    ends = {"lower": np.array([lower]), "upper": one * 3, "deviations": one * 4}
+    assert completeness.felt(count, mean, one, 0 * one, **ends, transform=transform)[0] == observed
+    assert completeness.felt(count, np.nan * one, 0.5 * one, 0 * one, **ends, transform=transform)[0] == observed
+
+
+@given(predicted=st.floats(1, 1e5), filled=_share, scatter=st.floats(0, 0.5), parts=st.floats(0, 3))
+def test_a_young_interval_is_felt_on_the_side_it_errs_to_and_as_less_than_a_complete_one_would(
+    predicted: float, filled: float, scatter: float, parts: float
+) -> None:
+    mean, one = np.array([predicted]), np.ones(1)
+    observed = completeness.expectation(mean, np.array([filled])) * parts
+    ends = {"lower": -4 * one, "upper": 4 * one, "deviations": 4 * one}
+    felt = completeness.felt(observed, mean, filled * one, scatter * one, **ends, transform=ANSCOMBE)
+    assert np.sign(np.round(felt - mean, 6))[0] in {0.0, np.sign(parts - 1)}
+    assert abs(felt - mean)[0] <= abs(predicted * parts - predicted) * (1 + 1e-9) + 1e-6
+
+
+def test_each_interval_has_the_share_of_its_own_age() -> None:
+    filling = Filling(np.array([[0.5, 0.8, 1.0]]), np.array([[0.2, 0.1, 0.0]]), np.array([9]))
+    filled, scatter = completeness.at_ages(filling, np.array([-1, 7, 2, 1, 0]))
+    np.testing.assert_array_equal(filled, [[1, 1, 1, 0.8, 0.5]])
+    np.testing.assert_array_equal(scatter, [[0, 0, 0, 0.1, 0.2]])
 
 
 def test_arrays_that_do_not_fit_together_are_refused() -> None:
