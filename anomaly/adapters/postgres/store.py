@@ -200,16 +200,17 @@ class PostgresStore:
         ids = np.array([v.id for v in variables], dtype=np.int64)
         start, step = int(within.start.timestamp()), int(within.step.total_seconds())
         with self._cursor() as cursor:
-            cells = _copy_out(
-                cursor,
-                "SELECT unnest(variable_ids)::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, "
-                "unnest(events) FROM count_ages WHERE group_name = %s AND age = %s AND interval_start >= %s "
-                "AND interval_start < %s",
-                (start, step, group.name, age, within.start, within.end),
-                columns=3,
-            )
-        wanted = cells[np.isin(cells[:, 0], ids)]
-        counts[_positions(ids, wanted[:, 0]), wanted[:, 1]] = wanted[:, 2]
+            for piece in within.chunks(max(1, _CELLS_AT_ONCE // max(1, len(variables)))):
+                cells = _copy_out(
+                    cursor,
+                    "SELECT unnest(variable_ids)::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, "
+                    "unnest(events) FROM count_ages WHERE group_name = %s AND age = %s AND interval_start >= %s "
+                    "AND interval_start < %s",
+                    (start, step, group.name, age, piece.start, piece.end),
+                    columns=3,
+                )
+                wanted = cells[np.isin(cells[:, 0], ids)]
+                counts[_positions(ids, wanted[:, 0]), wanted[:, 1]] = wanted[:, 2]
         return counts
 
     def counted_ages(self, group: Group, within: TimeRange) -> NDArray[np.int64]:
