@@ -6,7 +6,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -340,3 +340,29 @@ def test_residuals_are_drawn_for_the_thirty_widest_thresholds() -> None:
     few = size(residual_overview({"v1": residuals["v1"], "v2": np.empty(0)}, lower, upper))
 
     assert thirty[1] > 3 * few[1]
+
+
+@pytest.mark.parametrize(
+    ("test", "hours", "looked_from"),
+    [("sum-24", 24, "2013-02-07T20:00"), ("silence", 31, "2013-02-08T13:00"), ("single", None, None)],
+)
+def test_what_a_test_looked_at_before_its_first_anomaly_is_marked(
+    data: Callable[..., ChartData],
+    drawn: Callable[[ChartData], Figure],
+    test: str,
+    hours: int | None,
+    looked_from: str | None,
+) -> None:
+    shown = data(variable())
+    part = replace(shown.incident.variables[0], test=test, stretch=timedelta(hours=hours) if hours else None)
+    counts, *_ = drawn(replace(shown, incident=replace(shown.incident, variables=(part,)))).axes
+    dotted = [line for line in lines(counts, charts._ANOMALY) if line.is_dashed()]
+    expected = (
+        [] if looked_from is None else [[np.datetime64(looked_from, "s"), np.datetime64("2013-02-08T19:00", "s")]]
+    )
+    assert [list(xs(line)) for line in dotted] == [list(charts._days(np.array(ends))) for ends in expected]
+
+
+def test_the_title_says_how_severe_it_is(data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]) -> None:
+    figure = drawn(data(variable(), severity="critical"))
+    assert any(text.get_text().startswith("Critical severity") for text in figure.texts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,10 +15,19 @@ from anomaly.adapters.messages import (
     departure_words,
     duration_words,
     escaped,
+    fallback_text,
+    headline,
+    incident_blocks,
+    observed_words,
     return_period_words,
+    shared_words,
     shortened,
     span_words,
+    state_words,
 )
+from anomaly.detection.causes import Shared
+from anomaly.groups import Group
+from anomaly.ports import Incident, IncidentVariable, Links
 
 DASH = "\N{EN DASH}"
 NEW_YORK = ZoneInfo("America/New_York")
@@ -92,3 +103,78 @@ def test_escaped_text_holds_no_control_character_and_loses_nothing(text: str) ->
     safe = escaped(text)
     assert not set("<>") & set(safe)
     assert safe.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+
+
+def _part(**changes: Any) -> IncidentVariable:
+    start = datetime(2013, 2, 8, 19, tzinfo=UTC)
+    part = IncidentVariable("dep_delay.UA", "drop", start, start + timedelta(hours=4), 4, 312.0, 420.0, 1e-7)
+    return replace(part, **changes)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (_part(), "312 instead of 420 (\N{MINUS SIGN}26%)"),
+        (
+            _part(test="sum-24", stretch=timedelta(hours=24)),
+            "312 instead of 420 (\N{MINUS SIGN}26%), found over 24 h",
+        ),
+        (
+            _part(test="silence", stretch=timedelta(hours=9), usual=timedelta(hours=2)),
+            "nothing for 9 h; usually at most 2 h",
+        ),
+        (_part(test="silence", stretch=timedelta(days=3), usual=None), "nothing for 3 days"),
+        (_part(test="frozen", stretch=timedelta(hours=9)), "the same count for 9 h"),
+        (_part(test="level", observed=525.0), "525 instead of 420 (+25%), another level"),
+        (_part(test="together"), "312 instead of 420 (\N{MINUS SIGN}26%), odd only together with the others"),
+    ],
+    ids=lambda value: value.test if isinstance(value, IncidentVariable) else "",
+)
+def test_what_was_observed_is_told_as_the_test_saw_it(part: IncidentVariable, words: str) -> None:
+    assert observed_words(part) == words
+
+
+@pytest.mark.parametrize(
+    ("shared", "words"),
+    [
+        (
+            Shared("prefix", "dep_delay.", 14, 16, 0, 16, "arr_delay."),
+            "14 of 16 variables under dep_delay., 0 of 16 under arr_delay.",
+        ),
+        (Shared("suffix", ".UA", 3, 3, 1, 40), "3 of 3 variables ending in .UA, 1 of 40 others"),
+        (Shared("type", "date", 6, 6, 0, 34, "numeric"), "6 of 6 variables of type date, 0 of 34 of type numeric"),
+        (Shared("everything", "", 28, 28), "all 28 variables of the group"),
+    ],
+    ids=["prefix", "suffix", "type", "everything"],
+)
+def test_what_variables_share_is_told_with_its_support(shared: Shared, words: str) -> None:
+    assert shared_words(shared) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("frozen", "froze"), ("shift", "shifted"), ("silent", "fell silent"), ("surge", "surged")]
+)
+def test_every_kind_has_its_verb(incident: Incident, kind: str, words: str) -> None:
+    assert headline(replace(incident, kind=kind)) == f"carriers: 3 variables {words}"
+
+
+def test_the_message_says_how_bad_it_is_and_what_is_in_common(group: Group, incident: Incident) -> None:
+    shared = (Shared("prefix", "dep_<delay>.", 2, 16, 0, 16), Shared("type", "date", 2, 2))
+    told = replace(incident, severity="critical", shared=shared)
+    texts = str(incident_blocks(group, told, links=Links(), file_id=None))
+    assert "*Severity*\\nCritical" in texts
+    assert "*In common:* 2 of 16 variables under `dep_&lt;delay&gt;.`, 0 of 16 others; 2 of 2" in texts
+    assert "(critical, once in 4.7 years)" in fallback_text(group, told)
+
+
+def test_an_incident_that_became_worse_says_what_it_was_when_it_was_told(incident: Incident) -> None:
+    told = replace(incident, severity="critical", told_severity="high", told_variables=1, told_tail_probability=1e-9)
+    assert state_words(told).endswith("; worse than when it was told (high, 1 variable)")
+    assert "worse" not in state_words(replace(told, told_severity="critical"))
+    assert "worse" not in state_words(replace(told, resolved=True))
+
+
+def test_frozen_counts_are_not_added_up(group: Group, incident: Incident) -> None:
+    part = replace(incident.variables[0], kind="frozen", test="frozen", stretch=timedelta(hours=9))
+    frozen = replace(incident, kind="frozen", variables=(part, replace(part, variable="b")))
+    assert "*Observed*\\nThe same count for 9 h" in str(incident_blocks(group, frozen, links=Links(), file_id=None))
