@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from anomaly.detection.networks import conv_autoencoder, dense, donut, linear, lstm, lstm_autoencoder, residual, tcn
-from anomaly.detection.networks.layers import begin
-from anomaly.detection.networks.reconstruction import EvidenceBound, Hidden, Injected, Rebuilt
+from anomaly.detection.networks.layers import Hidden, Profile, begin
+from anomaly.detection.networks.reconstruction import EvidenceBound, Injected, Rebuilt
 
 Float32 = NDArray[np.float32]
 
@@ -35,6 +35,14 @@ def of_variable(network: Any, row: int) -> dict[str, list[Float32]]:
             arrays = {w.name: w.numpy()[row] for w in layer.trainable_weights}
             found[layer.name] = [array[0] if name == "bias" else array for name, array in arrays.items()]
     return found
+
+
+def parted(windows: Float32, seasons: int) -> tuple[Float32, Float32]:
+    """One variable's windows (B, L, 1) as a network sees them: departures and profile, both (B, L)."""
+    seen = np.roll(windows[..., 0], -1, axis=1)
+    by_season = seen.reshape(len(seen), seasons, -1)
+    profile = np.tile(by_season.mean(axis=1), (1, seasons))
+    return seen - profile, profile
 
 
 def keras_gates(weights: list[Float32], units: int) -> list[Float32]:
@@ -143,14 +151,15 @@ def test_kernels_follow_from_the_windows_length(length: int, most: int, found: l
 def test_a_tree_of_convolutions_computes_what_dilated_causal_convolutions_compute_at_the_newest_place() -> None:
     import keras
 
-    batched = tcn.network(2, (42, 2), channels=3, kernel=4)
+    batched = tcn.network(2, (42, 1), channels=3, kernel=4)
     with_weights(batched, [1, 2])
-    windows = np.random.default_rng(0).random((2, 5, 42, 2)).astype(np.float32)
+    windows = np.random.default_rng(0).random((2, 5, 42, 1)).astype(np.float32)
     together = np.asarray(batched(windows))
 
     for row in range(2):
         weights = of_variable(batched, row)
-        x = windows[row]
+        departures, profile = parted(windows[row], 7)
+        x = departures[..., None]
         newest, dilation = [x[:, -1]], 1
         for level, size in enumerate(tcn.kernels(42, 4), 1):
             conv = keras.layers.Conv1D(3, size, dilation_rate=dilation, padding="causal", activation="tanh")
@@ -160,15 +169,16 @@ def test_a_tree_of_convolutions_computes_what_dilated_causal_convolutions_comput
             x = np.asarray(conv(x))
             newest.append(x[:, -1])
             dilation *= size
-        kernel, bias = weights["prediction"]
+        kernel, bias = weights["departure"]
+        expected = (np.concatenate(newest, axis=1) @ kernel + bias)[:, 0] + profile[:, -1]
         assert dilation == 42
-        assert together[row] == pytest.approx((np.concatenate(newest, axis=1) @ kernel + bias)[:, 0], abs=1e-5)
+        assert together[row] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_convolutional_autoencoder_computes_what_strided_and_transposed_convolutions_compute() -> None:
     import keras
 
-    batched = conv_autoencoder.network(2, (12, 1), channels=3, code=2, kernel=4)
+    batched = conv_autoencoder.network(2, (12, 1), channels=3, code=2, kernel=4, seasons=3)
     with_weights(batched, [1, 2])
     for name, size, units in [("transposed_2", 3, 3), ("transposed_1", 4, 1)]:
         bias = batched.get_layer(name).bias  # ours has one for each place, Keras one for all
@@ -178,7 +188,8 @@ def test_the_convolutional_autoencoder_computes_what_strided_and_transposed_conv
 
     for row in range(2):
         weights = of_variable(batched, row)
-        x = np.roll(windows[row], -1, axis=1)
+        departures, profile = parted(windows[row], 3)
+        x = departures[..., None]
         for level, (size, units) in enumerate([(4, 3), (3, 2)], 1):
             conv = keras.layers.Conv1D(units, size, strides=size, activation="tanh")
             conv.build(x.shape)
@@ -191,13 +202,13 @@ def test_the_convolutional_autoencoder_computes_what_strided_and_transposed_conv
             kernel, bias = weights[f"transposed_{level}"]
             conv.set_weights([kernel.reshape(-1, size, units).transpose(1, 2, 0), bias[:units]])
             x = np.asarray(conv(x))
-        assert together[row] == pytest.approx(x[:, -1, 0], abs=1e-5)
+        assert together[row] == pytest.approx(x[:, -1, 0] + profile[:, -1], abs=1e-5)
 
 
 def test_the_lstm_autoencoder_computes_what_keras_computes_per_variable() -> None:
     import keras
 
-    batched = lstm_autoencoder.network(2, (12, 1), units=3, steps=4)
+    batched = lstm_autoencoder.network(2, (12, 1), units=3, seasons=4)
     with_weights(batched, [1, 2])
     windows = np.random.default_rng(0).random((2, 5, 12, 1)).astype(np.float32)
     together = np.asarray(batched(windows))
@@ -210,24 +221,46 @@ def test_the_lstm_autoencoder_computes_what_keras_computes_per_variable() -> Non
                 keras.layers.LSTM(3, name="encoder"),
                 keras.layers.RepeatVector(4),
                 keras.layers.LSTM(3, return_sequences=True, name="decoder"),
-                keras.layers.Dense(3, name="rebuilt_steps"),
+                keras.layers.Dense(3, name="rebuilt_seasons"),
             ]
         )
         for name in ("encoder", "decoder"):
             alone.get_layer(name).set_weights(keras_gates(weights[name], 3))
-        alone.get_layer("rebuilt_steps").set_weights(weights["rebuilt_steps"])
-        backwards = np.asarray(alone(np.roll(windows[row], -1, axis=1).reshape(5, 4, 3)))
-        assert together[row] == pytest.approx(backwards[:, 0, -1], abs=1e-5)
+        alone.get_layer("rebuilt_seasons").set_weights(weights["rebuilt_seasons"])
+        departures, profile = parted(windows[row], 4)
+        backwards = np.asarray(alone(departures.reshape(5, 4, 3)))
+        assert together[row] == pytest.approx(backwards[:, 0, -1] + profile[:, -1], abs=1e-5)
 
 
-def test_a_window_whose_length_does_not_divide_into_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="a window of 13 places does not divide into 7 steps"):
-        lstm_autoencoder.network(1, (13, 1))
+SEASONAL = [tcn.network, conv_autoencoder.network, lstm_autoencoder.network, donut.network]
 
 
-def test_an_autoencoder_is_refused_windows_of_several_features() -> None:
-    with pytest.raises(ValueError, match="found windows of 2 features; an autoencoder rebuilds windows of 1"):
-        conv_autoencoder.network(1, (7, 2))
+@pytest.mark.parametrize("build", SEASONAL)
+def test_a_window_that_does_not_divide_into_seasons_is_refused(build: Any) -> None:
+    with pytest.raises(ValueError, match="a window of 13 places does not divide into 7 seasons"):
+        build(1, (13, 1))
+
+
+@pytest.mark.parametrize("build", SEASONAL)
+def test_a_network_for_one_feature_is_refused_windows_of_several(build: Any) -> None:
+    with pytest.raises(ValueError, match="found windows of 2 features; this network is for windows of 1"):
+        build(1, (7, 2))
+
+
+@pytest.mark.parametrize("build", SEASONAL)
+def test_a_seasonal_network_begins_by_forecasting_the_mean_of_the_windows_seasons(build: Any) -> None:
+    network = build(2, (14, 1))
+    for variable, array in zip(network.trainable_weights, begin(network, [1, 2]), strict=True):
+        variable.assign(array)
+    windows = np.random.default_rng(0).random((2, 5, 14, 1)).astype(np.float32)
+
+    assert np.asarray(network(windows)) == pytest.approx(windows[:, :, ::2, 0].mean(axis=2), abs=1e-6)
+
+
+def test_the_profile_of_a_window_is_the_mean_of_its_seasons() -> None:
+    window = np.array([[[1.0, 2.0, 3.0, 6.0]]], np.float32)
+
+    assert np.asarray(Profile(2)(window)).tolist() == [[[2.0, 4.0, 2.0, 4.0]]]
 
 
 def test_the_newest_place_holds_what_was_a_season_ago() -> None:

@@ -27,6 +27,7 @@ def network(
     code: int = 4,
     injected: float = 0.05,
     bound: float = 0.05,
+    seasons: int = 7,
 ) -> Any:
     """A Keras model from windows (V, B, L, 1) to predictions (V, B).
 
@@ -37,21 +38,25 @@ def network(
         code: K, numbers that a window is reduced to.
         injected: share of places that are hidden while training, beside the newest.
         bound: weight of the M-ELBO beside the forecast's own error, in scaled units per nat.
+        seasons: in a window; L is a multiple of it.
     """
     import keras
 
-    from anomaly.detection.networks.layers import BatchedDense
-    from anomaly.detection.networks.reconstruction import EvidenceBound, Hidden, Injected, Sampled
+    from anomaly.detection.networks.layers import BatchedDense, Hidden, Profile
+    from anomaly.detection.networks.reconstruction import EvidenceBound, Injected, Sampled
 
     length, features = window
     windows = keras.Input(batch_shape=(variables, None, length, features), name="windows")
     own = Hidden(name="hidden")(windows)
     shown, known = Injected(injected, seed=1, name="injected")(own)
-    x = BatchedDense(variables, hidden, "tanh", name="encoder")(shown)
+    profile = Profile(seasons, name="profile")(shown)
+    x = keras.layers.Subtract(name="departures")([shown, profile])
+    x = BatchedDense(variables, hidden, "tanh", name="encoder")(x)
     mean = BatchedDense(variables, code, name="code_mean")(x)
     deviation = BatchedDense(variables, code, "softplus", name="code_deviation")(x) + _LEAST_DEVIATION
     x = BatchedDense(variables, hidden, "tanh", name="decoder")(Sampled(seed=2, name="code")(mean, deviation))
-    rebuilt = BatchedDense(variables, length, bias=0.5, name="rebuilt")(x)
+    x_mean = BatchedDense(variables, length, zero=True, name="rebuilt_departures")(x)
+    rebuilt = keras.layers.Add(name="rebuilt")([x_mean, profile])
     spread = BatchedDense(variables, 1, "softplus", bias=-2.0, name="spread")(x) + _LEAST_DEVIATION
     answer = EvidenceBound(bound, name="prediction")(rebuilt, spread, own, known, mean, deviation)
     return keras.Model(windows, answer, name="donut")

@@ -172,6 +172,51 @@ class Newest(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return x[:, :, -1]
 
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:2], *input_shape[3:])
+
+
+@keras.saving.register_keras_serializable("anomaly")
+class Hidden(keras.layers.Layer):  # type: ignore[misc]
+    """Windows that end at the interval to predict: (V, B, L, 1) before it to (V, B, L), newest last.
+
+    L is a whole number of seasons. The newest place is hidden: it holds what the oldest held, whose place it takes,
+    which is the interval that number of seasons ago.
+    """
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        if input_shape[-1] != 1:
+            raise ValueError(f"found windows of {input_shape[-1]} features; this network is for windows of 1")
+
+    def call(self, windows: Any) -> Any:
+        return keras.ops.concatenate([windows[:, :, 1:, 0], windows[:, :, :1, 0]], axis=2)
+
+
+@keras.saving.register_keras_serializable("anomaly")
+class Profile(keras.layers.Layer):  # type: ignore[misc]
+    """What each place of a window would hold if all its seasons were alike: their mean. (V, B, L) to (V, B, L).
+
+    Args:
+        seasons: in a window.
+    """
+
+    def __init__(self, seasons: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.seasons = seasons
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        if input_shape[-1] % self.seasons:
+            raise ValueError(f"a window of {input_shape[-1]} places does not divide into {self.seasons} seasons")
+
+    def call(self, window: Any) -> Any:
+        ops = keras.ops
+        season = window.shape[-1] // self.seasons
+        by_season = ops.reshape(window, (*ops.shape(window)[:2], self.seasons, season))
+        return ops.tile(ops.mean(by_season, axis=2), (1, 1, self.seasons))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seasons": self.seasons}
+
 
 def shared_dropout(rate: float, *, width: int, seed: int) -> Any:
     """Dropout (V, B, width) with one mask for all variables.

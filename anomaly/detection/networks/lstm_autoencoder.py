@@ -11,33 +11,31 @@ from __future__ import annotations
 from typing import Any
 
 
-def network(variables: int, window: tuple[int, int], *, units: int = 8, steps: int = 7) -> Any:
+def network(variables: int, window: tuple[int, int], *, units: int = 8, seasons: int = 7) -> Any:
     """A Keras model from windows (V, B, L, 1) to predictions (V, B).
 
     Args:
         variables: V.
         window: (L, 1).
         units: width of the code.
-        steps: into which the window is cut; L is a multiple of it.
-
-    Raises:
-        ValueError: it is none.
+        seasons: in a window; L is a multiple of it.
     """
     import keras
 
-    from anomaly.detection.networks.layers import BatchedDense, BatchedLSTM
-    from anomaly.detection.networks.reconstruction import Hidden, Rebuilt
+    from anomaly.detection.networks.layers import BatchedDense, BatchedLSTM, Hidden, Profile
+    from anomaly.detection.networks.reconstruction import Rebuilt
 
     length, features = window
-    if length % steps:
-        raise ValueError(f"a window of {length} places does not divide into {steps} steps")
     windows = keras.Input(batch_shape=(variables, None, length, features), name="windows")
     seen = Hidden(name="hidden")(windows)
-    x = keras.layers.Reshape((-1, steps, length // steps), name="steps")(seen)
+    profile = Profile(seasons, name="profile")(seen)
+    x = keras.layers.Subtract(name="departures")([seen, profile])
+    x = keras.layers.Reshape((-1, seasons, length // seasons), name="seasons")(x)
     code = BatchedLSTM(variables, units, name="encoder")(x)
     x = keras.layers.Reshape((-1, 1, units), name="code")(code)
-    x = keras.layers.Concatenate(axis=2, name="repeated")([x] * steps)
+    x = keras.layers.Concatenate(axis=2, name="repeated")([x] * seasons)
     x = BatchedLSTM(variables, units, backwards=True, name="decoder")(x)
-    x = BatchedDense(variables, length // steps, bias=0.5, name="rebuilt_steps")(x)
-    rebuilt = keras.layers.Reshape((-1, length), name="rebuilt")(x)
+    x = BatchedDense(variables, length // seasons, zero=True, name="rebuilt_seasons")(x)
+    x = keras.layers.Reshape((-1, length), name="rebuilt_departures")(x)
+    rebuilt = keras.layers.Add(name="rebuilt")([x, profile])
     return keras.Model(windows, Rebuilt(name="prediction")(rebuilt, seen), name="lstm_autoencoder")

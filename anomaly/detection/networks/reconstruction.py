@@ -4,9 +4,15 @@ In: windows (V, B, L, 1) of the L intervals before the one to predict, L a whole
 (V, B), and while training extra losses (V, B), one number per window, which the trainer masks and adds to its own.
 
 An autoencoder as usually told rebuilds the interval it judges from itself, and learns to rebuild incidents as well.
-Here the window's newest place never holds the interval's own count, in training or in serving, but a stand-in. What
-is rebuilt there is a forecast, judged like everybody's; rebuilding the other places is an extra task, which shapes
-the code. P. Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
+Here the window's newest place never holds the interval's own count, in training or in serving, but a stand-in (see
+`anomaly.detection.networks.layers.Hidden`). What is rebuilt there is a forecast, judged like everybody's; rebuilding
+the other places is an extra task, which shapes the code.
+
+A window may begin at any hour of the day. A few numbers that have to say which one, and the day's shape besides, have
+no room for what is unusual in this window. So the code sees, and the decoder gives, departures from the window's own
+profile (`Profile`), and begins by giving none.
+
+P. Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
 """
 
 from __future__ import annotations
@@ -17,22 +23,7 @@ import keras  # noqa: TID253  builders import this module when they are called, 
 
 
 @keras.saving.register_keras_serializable("anomaly")
-class Hidden(keras.layers.Layer):  # type: ignore[misc]  # keras publishes no types
-    """Windows that end at the interval to predict: (V, B, L, 1) before it to (V, B, L), newest last.
-
-    The newest place holds what the oldest held, whose place it takes: the interval a whole number of seasons ago.
-    """
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        if input_shape[-1] != 1:
-            raise ValueError(f"found windows of {input_shape[-1]} features; an autoencoder rebuilds windows of 1")
-
-    def call(self, windows: Any) -> Any:
-        return keras.ops.concatenate([windows[:, :, 1:, 0], windows[:, :, :1, 0]], axis=2)
-
-
-@keras.saving.register_keras_serializable("anomaly")
-class Rebuilt(keras.layers.Layer):  # type: ignore[misc]
+class Rebuilt(keras.layers.Layer):  # type: ignore[misc]  # keras publishes no types
     """The forecast in a rebuilt window: (V, B, L), and the window it is of, to (V, B).
 
     While training it adds the mean absolute error of all places but the newest, whose error is the trainer's. So the

@@ -15,23 +15,28 @@ from __future__ import annotations
 from typing import Any
 
 
-def network(variables: int, window: tuple[int, int], *, channels: int = 8, kernel: int = 4) -> Any:
-    """A Keras model from windows (V, B, L, F) to predictions (V, B).
+def network(variables: int, window: tuple[int, int], *, channels: int = 8, kernel: int = 8, seasons: int = 7) -> Any:
+    """A Keras model from windows (V, B, L, 1) to predictions (V, B).
 
     Args:
         variables: V.
-        window: (L, F); L best has small prime factors.
+        window: (L, 1); L best has small prime factors.
         channels: of every level.
         kernel: the most places that a level joins, unless a prime factor of L is larger.
+        seasons: in a window; L is a multiple of it.
     """
     import keras
 
-    from anomaly.detection.networks.layers import BatchedDense, Newest
+    from anomaly.detection.networks.layers import BatchedDense, Hidden, Newest, Profile
 
     length, features = window
     windows = keras.Input(batch_shape=(variables, None, length, features), name="windows")
-    x, places, width = windows, length, features
-    skips = [Newest(name="newest_0")(windows)]
+    seen = Hidden(name="hidden")(windows)
+    profile = Profile(seasons, name="profile")(seen)
+    x = keras.layers.Subtract(name="departures")([seen, profile])
+    x = keras.layers.Reshape((-1, length, 1), name="places")(x)
+    places, width = length, 1
+    skips = [Newest(name="newest_0")(x)]
     for level, joined in enumerate(kernels(length, kernel), 1):
         places //= joined
         pieces = keras.layers.Reshape((-1, places, joined * width), name=f"pieces_{level}")(x)
@@ -39,8 +44,9 @@ def network(variables: int, window: tuple[int, int], *, channels: int = 8, kerne
         skips.append(Newest(name=f"newest_{level}")(x))
         width = channels
     x = keras.layers.Concatenate(name="skips")(skips)
-    x = BatchedDense(variables, 1, bias=0.5, name="prediction")(x)
-    return keras.Model(windows, keras.layers.Reshape((-1,), name="squeeze")(x), name="tcn")
+    x = BatchedDense(variables, 1, zero=True, name="departure")(x)
+    x = keras.layers.Reshape((-1,), name="squeeze")(x)
+    return keras.Model(windows, keras.layers.Add(name="prediction")([x, Newest(name="newest")(profile)]), name="tcn")
 
 
 def kernels(length: int, most: int) -> list[int]:
