@@ -32,7 +32,7 @@ def recall_curves(curves: Mapping[str, Sequence[Curve]], slice_name: str) -> Pat
         xscale="log", ylim=(0, 1), xlabel="false incidents per 1,000 variable-days", ylabel="injected incidents found",
         title=slice_name,
     )  # fmt: skip
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return _saved(figure, f"recall-{_file_name(slice_name)}")
 
 
@@ -51,7 +51,7 @@ def calibration_curves(curves: Mapping[str, Sequence[Calibration]], rate_class: 
     axes.fill_between(ends, ends / 2, ends * 2, color="#dddddd", alpha=0.5, linewidth=0, zorder=0)
     axes.set(
         xscale="log", yscale="log", xlabel="promised rate", ylabel="realised rate", ylim=(1e-6, 1),
-        title=f"Clean counts, variables of {rate_class} events per hour",
+        title=f"Clean counts, events per hour: {rate_class}",
     )  # fmt: skip
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     return _saved(figure, "calibration")
@@ -64,7 +64,7 @@ def _recall_at(curve: Curve, rate: float) -> float:
 def _figure() -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=130)
+    figure = Figure(figsize=(8.5, 5), layout="constrained", dpi=130)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

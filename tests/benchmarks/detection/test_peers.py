@@ -35,8 +35,9 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.usefixtures("_fresh")
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
 def test_what_a_peer_says_does_not_depend_on_what_comes_later(peer: peers.Peer, simulated: Simulated) -> None:
-    if peer.library and (reason := peers.missing(peer.library)):
-        pytest.skip(f"{peer.library}: {reason}")
+    library = peer.library or next((part.library for part in peer.parts), "")
+    if library and (reason := peers.missing(library)):
+        pytest.skip(f"{library}: {reason}")
     half = TRAIN + LATER // 2
     counts = np.concatenate([simulated.counts[:2]] * 2)
     counts[2:, half:] = counts[2:, half:] * 7 + 1000

@@ -13,9 +13,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -39,22 +41,26 @@ class Peer:
 
     name: str
     where: str
-    """``module:function`` in this folder."""
+    """``module:function`` in this folder. Of a peer with `parts` the function takes the parts' scores."""
     library: str = ""
     """What has to be importable in the environment apart; '' for a peer that needs nothing but the product's own."""
     most: int = 0
     """Series it is run on, drawn at random; 0 for all. For slow ones."""
+    parts: tuple[Peer, ...] = ()
+    """Peers that this one puts together."""
 
 
+_PCA = Peer("PyOD PCA on lags", "anomstack:pca", library="pyod")
+_KNN = Peer("PyOD KNN on lags", "anomstack:knn", library="pyod")
 PEERS = (
     Peer("hour-of-week median/MAD", "hour_of_week:score"),
     Peer("elementary", "elementary:score"),
     Peer("Etsy Skyline's rules", "skyline:score"),
     Peer("luminol, default detector", "luminol:default", library="luminol"),
     Peer("luminol, bitmap detector", "luminol:bitmap", library="luminol"),
-    Peer("anomstack: PyOD PCA + KNN", "anomstack:combined", library="pyod"),
-    Peer("PyOD PCA on lags", "anomstack:pca", library="pyod"),
-    Peer("PyOD KNN on lags", "anomstack:knn", library="pyod"),
+    _PCA,
+    _KNN,
+    Peer("anomstack: PyOD PCA + KNN", "anomstack:combined", parts=(_PCA, _KNN)),
 )
 SLOW_PEERS = (Peer("Prophet's band", "prophet_band:score", library="prophet", most=24),)
 
@@ -76,20 +82,24 @@ def score(
     Raises:
         PeerMissingError: its library is not installed, or it failed.
     """
+    if peer.parts:
+        return _function(peer)([score(part, counts, starts, step, zone, train) for part in peer.parts])
     kept = KEPT / f"{_key(peer, counts, starts, step, zone, train)}.npz"
     if kept.exists():
         with np.load(kept) as stored:
             found: Floats = stored["scores"]
             return found
-    if peer.library:
-        scores = _apart(peer, counts, starts, step, zone, train)
-    else:
-        module, name = peer.where.split(":")
-        compute: Score = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        scores = compute(counts, starts, step, zone, train)
+    compute: Score = functools.partial(_apart, peer) if peer.library else _function(peer)
+    scores = compute(counts, starts, step, zone, train)
     KEPT.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(kept, scores=scores)
     return scores
+
+
+def _function(peer: Peer) -> Callable[..., Floats]:
+    module, name = peer.where.split(":")
+    function: Callable[..., Floats] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return function
 
 
 def _apart(
@@ -102,23 +112,33 @@ def _apart(
 ) -> Floats:
     if reason := missing(peer.library):
         raise PeerMissingError(reason)
-    with tempfile.TemporaryDirectory() as folder:
-        taken, given = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(
-            taken, counts=counts, starts=starts, step=int(step.total_seconds()), zone=str(zone), train=np.array(train)
-        )
-        done = subprocess.run(
-            [str(PYTHON), "-m", f"{__name__}.apart", peer.where, str(taken), str(given)],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise PeerMissingError(f"it failed: {done.stderr.strip().splitlines()[-1:] or 'without a word'}")
-        with np.load(given) as answered:
-            scores: Floats = answered["scores"]
-    return scores
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
+        asked = []
+        for part, rows in enumerate(np.array_split(counts, min(len(counts), os.cpu_count() or 1))):
+            taken, given = Path(folder, f"in-{part}.npz"), Path(folder, f"out-{part}.npz")
+            np.savez(
+                taken, counts=rows, starts=starts, step=int(step.total_seconds()), zone=str(zone), train=np.array(train)
+            )
+            asked.append((threads.submit(_ask, peer, taken, given), given))
+        for answer, _ in asked:
+            if problem := answer.result():
+                raise PeerMissingError(f"it failed: {problem}")
+        return np.concatenate([np.load(given)["scores"] for _, given in asked])
+
+
+def _ask(peer: Peer, taken: Path, given: Path) -> str:
+    """Runs a process of its own, with one thread; the last line of what went wrong, or ''."""
+    done = subprocess.run(
+        [str(PYTHON), "-m", f"{__name__}.apart", peer.where, str(taken), str(given)],
+        cwd=CHECKOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done.returncode:
+        return ""
+    return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
 
 
 @functools.cache

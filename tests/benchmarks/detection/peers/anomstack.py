@@ -25,7 +25,6 @@ DIFFERENCES, SMOOTHED, LAGS = 1, 3, 5
 CONTAMINATION = 0.01
 TRAINING_DAYS, REFIT_DAYS = 90, 7
 ALERT_SMOOTHED = 3
-MODELS = ("pca", "knn")
 
 
 def score(
@@ -35,29 +34,33 @@ def score(
     zone: ZoneInfo,
     train: int,
     *,
-    models: Sequence[str] = MODELS,
-    smoothed: int = ALERT_SMOOTHED,
+    model: str,
 ) -> Floats:
-    """(V, N), NaN before `train`."""
+    """One model's probabilities: (V, N), NaN before `train`."""
     day = timedelta(days=1) // step
     reach = DIFFERENCES + SMOOTHED - 1 + LAGS
     scores = np.full(counts.shape, np.nan)
     for row, series in enumerate(counts.astype(np.float64)):
         features = _features(series)
         for begin in range(train, len(series), REFIT_DAYS * day):
-            # Scores begin a little earlier, so that their mean over 3 intervals needs no special case.
-            first = begin - (smoothed - 1)
-            history = features[max(reach, begin - TRAINING_DAYS * day) : begin]
             until = min(begin + REFIT_DAYS * day, len(series))
-            proba = np.mean([_probability(name, history, features[first:until]) for name in models], axis=0)
-            means = np.convolve(proba, np.full(smoothed, 1 / smoothed), mode="valid")
-            scores[row, begin:until] = means
+            history = features[max(reach, begin - TRAINING_DAYS * day) : begin]
+            scores[row, begin:until] = _probability(model, history, features[begin:until])
     return scores
 
 
-combined = score
-pca = functools.partial(score, models=("pca",), smoothed=1)
-knn = functools.partial(score, models=("knn",), smoothed=1)
+pca = functools.partial(score, model="pca")
+knn = functools.partial(score, model="knn")
+
+
+def combined(of_models: Sequence[Floats]) -> Floats:
+    """The mean over the models, and then over the last intervals: (V, N), NaN where the models have none."""
+    mean = np.mean(of_models, axis=0)
+    padded = np.pad(mean, ((0, 0), (ALERT_SMOOTHED - 1, 0)), constant_values=np.nan)
+    latest = np.lib.stride_tricks.sliding_window_view(padded, ALERT_SMOOTHED, axis=1)
+    known = ~np.isnan(latest)
+    totals: Floats = np.where(known, latest, 0).sum(axis=2) / np.maximum(known.sum(axis=2), 1)
+    return np.where(np.isnan(mean), np.nan, totals)
 
 
 def _features(series: Floats) -> Floats:
