@@ -11,7 +11,6 @@ import pytest
 from anomaly.groups import TimeRange
 from anomaly.simulation.variables import Simulated, draw_traits, simulate
 from tests.benchmarks.detection import peers
-from tests.benchmarks.detection.ours import ours
 from tests.benchmarks.detection.peers.local_time import hour_of_week
 from tests.benchmarks.detection.peers.oracle import oracle_scores, oracle_tail_probability
 
@@ -132,12 +131,3 @@ def test_the_oracle_is_quiet_three_days_after_an_outage_that_it_told_of(simulate
     counts[:, TRAIN : TRAIN + 24] = 0
     after = oracle_scores(simulated, counts)[:, TRAIN + 25 : TRAIN + 72]
     assert np.median(after.max(axis=1)) < 4
-
-
-def test_ours_fills_every_interval_after_the_training_and_none_before(simulated: Simulated) -> None:
-    judged = ours(simulated.counts, simulated.starts, HOUR, ZONE, TRAIN, 0)
-    for values in (judged.predicted, judged.tail_probability):
-        assert values.shape == simulated.counts.shape
-        assert np.isnan(values[:, :TRAIN]).all()
-    assert not np.isnan(judged.predicted[:, TRAIN:]).any()
-    assert (judged.kinds[:, :TRAIN] == "").all()
