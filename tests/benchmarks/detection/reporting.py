@@ -38,12 +38,12 @@ def goals_table(sections: Mapping[str, Section]) -> Table:
     return table
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], *, digits: int = 2) -> str:
     """Mean over seeds, and their standard deviation where there are several; '-' for nothing."""
     known = np.array([value for value in values if not math.isnan(value)])
     if not len(known):
         return "-"
-    return f"{known.mean():.2f}" + (f" ±{known.std(ddof=1):.2f}" if len(known) > 1 else "")
+    return f"{known.mean():.{digits}f}" + (f" ±{known.std(ddof=1):.{digits}f}" if len(known) > 1 else "")
 
 
 def mean(values: Sequence[float]) -> float:
