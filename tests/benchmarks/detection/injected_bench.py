@@ -19,7 +19,7 @@ from anomaly.simulation.incidents import KINDS
 from tests.benchmarks.detection import peers, plots
 from tests.benchmarks.detection.data import GAP, PER_DAY, Source, Workload, workload
 from tests.benchmarks.detection.measures import Curve, Point, average_precision, curve, point
-from tests.benchmarks.detection.peers.oracle import oracle_scores
+from tests.benchmarks.detection.peers.oracle import SUMS, oracle_scores
 from tests.benchmarks.detection.reporting import Section, mean, spread
 from tests.benchmarks.detection.verdicts_of_ours import judged
 from tests.benchmarks.measuring import Figure
@@ -170,7 +170,7 @@ def _scores(name: str, load: Workload, peer: peers.Peer | None, *, most: int) ->
 def _oracle(seed: int) -> Floats:
     load = workload("simulated", seed)
     assert load.simulated is not None
-    return oracle_scores(load.simulated, load.injected)
+    return oracle_scores(load.simulated, load.injected, first=load.train - max(SUMS))
 
 
 @lru_cache(maxsize=64)

@@ -27,27 +27,29 @@ _SMALLEST = 1e-300
 _TOLD = 1e-4
 
 
-def oracle_scores(simulated: Simulated, counts: NDArray[np.int64], *, sums: tuple[int, ...] = SUMS) -> Floats:
-    """(V, N). With no `sums`, only of single intervals."""
+def oracle_scores(
+    simulated: Simulated, counts: NDArray[np.int64], *, sums: tuple[int, ...] = SUMS, first: int = 0
+) -> Floats:
+    """(V, N). With no `sums`, only of single intervals; sums reach back to `first` and no further."""
     low, high = tail(simulated, counts)
     strongest = two_sided(low, high)
     if sums:
         strongest = np.minimum(strongest, _run_probability(counts, np.clip(low + high - 1, _SMALLEST, 1)))
-        strongest = _with_sums(strongest, counts.astype(np.float64), simulated, sums)
+        strongest = _with_sums(strongest, counts.astype(np.float64), simulated, sums, first)
     scores: Floats = -np.log10(np.maximum(strongest, _SMALLEST))
     return scores
 
 
-def _with_sums(strongest: Floats, counts: Floats, simulated: Simulated, sums: tuple[int, ...]) -> Floats:
+def _with_sums(strongest: Floats, counts: Floats, simulated: Simulated, sums: tuple[int, ...], first: int) -> Floats:
     """(V, N) the smallest of the given probabilities and those of sums."""
     mean = simulated.expected
     variance = np.array(
         [_variance(one.family, own, one.dispersion) for one, own in zip(simulated.traits, mean, strict=True)]
     )
-    since = np.zeros(len(counts), dtype=np.int64)
+    since = np.full(len(counts), first)
     everything = [np.cumsum(np.pad(part, ((0, 0), (1, 0))), axis=1) for part in (counts, mean, variance)]
     rows, result = np.arange(len(counts)), strongest.copy()
-    for at in range(counts.shape[1]):
+    for at in range(first, counts.shape[1]):
         for length in sums:
             begin = np.maximum(since, at + 1 - length)
             sides = _matched_tails(*(total[:, at + 1] - total[rows, begin] for total in everything))
