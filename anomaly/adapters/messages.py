@@ -211,9 +211,9 @@ def _facts(group: Group, incident: Incident) -> Block:
     facts = {
         "When": span_words(incident.start, incident.end, group.zone),
         "State": _sentence(state_words(incident)),
-        "Observed": _sentence(_observed(incident)),
-        "By chance": _sentence(return_period_words(incident.return_period_hours)),
         "Severity": _sentence(incident.severity),
+        "By chance": _sentence(return_period_words(incident.return_period_hours)),
+        "Observed": _sentence(_observed(incident)),
     }
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
     return {"type": "section", "fields": fields}
@@ -234,7 +234,9 @@ def _variable_lines(incident: Incident) -> str:
     lines = [_variable_line(v, incident.kind) for v in incident.variables[:LISTED]]
     others = incident.variables[LISTED:]
     if others:
-        lines.append(f"_and {len(others)} more:_ {_others(others)}")
+        weaker = sum(part.test == "together" for part in others)
+        only = f", {weaker} of them odd only together with the others" if weaker else ""
+        lines.append(f"_and {len(others)} more{only}:_ {_others(others)}")
     return "\n".join(lines)
 
 

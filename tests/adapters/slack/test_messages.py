@@ -178,3 +178,10 @@ def test_frozen_counts_are_not_added_up(group: Group, incident: Incident) -> Non
     part = replace(incident.variables[0], kind="frozen", test="frozen", stretch=timedelta(hours=9))
     frozen = replace(incident, kind="frozen", variables=(part, replace(part, variable="b")))
     assert "*Observed*\\nThe same count for 9 h" in str(incident_blocks(group, frozen, links=Links(), file_id=None))
+
+
+def test_variables_beyond_the_listed_ones_say_how_many_joined_only_together(group: Group, incident: Incident) -> None:
+    strong = tuple(_part(variable=f"a{n}") for n in range(9))
+    weak = tuple(_part(variable=f"b{n}", test="together") for n in range(5))
+    texts = str(incident_blocks(group, replace(incident, variables=strong + weak), links=Links(), file_id=None))
+    assert "_and 6 more, 5 of them odd only together with the others:_" in texts
