@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection.completeness import Filling
+from anomaly.detection.evidence import FittedTest as FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import Anomaly as Anomaly
 from anomaly.detection.incidents import Incident as Incident
@@ -165,6 +166,8 @@ class FittedVariable:
     """Residuals outside [lower, upper] are anomalies."""
     residuals: NDArray[np.float32]
     """Those that the distribution was fitted to, oldest first."""
+    tests: tuple[FittedTest, ...] = ()
+    """All tests that judge the variable; distribution and thresholds above are those of single intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +217,12 @@ class Predictions:
     residuals: Floats
     """In the group's transform."""
     tail_probabilities: Floats
+    felt: Floats
+    """What later intervals see of each: as observed, or a stand-in where it was anomalous or a special day."""
     kinds: NDArray[np.str_]
     """(V, N): '' for normal and for not judged, else the kind."""
+    tests: NDArray[np.str_]
+    """(V, N): the test with the strongest evidence."""
 
 
 OutboxAction = Literal["post", "update", "notice"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection.windows import Lags, gather
+from anomaly.detection.windows import Inputs, Lags, gather
 
 Float32 = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 64 * 2**20
 
 def backtest(
     forecast: Callable[[Float32], Float32],
-    series: NDArray[np.floating],
+    series: NDArray[np.floating] | Inputs,
     at: NDArray[np.int64],
     lags: Lags,
     *,
@@ -32,7 +32,7 @@ def backtest(
 
     Args:
         forecast: (V', B, L, F) scaled windows to (V', B) scaled predictions.
-        series: (V, T), scaled; NaN where unknown.
+        series: (V, T), scaled; NaN where unknown. Or what each feature looks at.
         at: (N,) indices along T of the intervals to predict.
         lags: (N, L, F).
         positions: (V,) where these variables stand among the network's V'; in their order when not given.
@@ -57,3 +57,18 @@ def mean_absolute_error(residuals: Floats, within: NDArray[np.bool_]) -> Floats:
     total = np.where(counted, np.abs(residuals), 0.0).sum(axis=1)
     number = counted.sum(axis=1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+LEAST_EXPECTED = 0.02
+"""Events per interval; a forecast of nothing at all would be infinitely wrong about the first event."""
+
+
+def poisson_deviance(counts: Floats, expected: Floats, within: NDArray[np.bool_]) -> Floats:
+    """(V,) mean over the intervals of the mask (V, N); NaN for variables without any. Smallest for the true mean.
+
+    P. McCullagh, J. A. Nelder, "Generalized linear models", 2nd ed. 1989, section 2.3.
+    """
+    m = np.maximum(expected, LEAST_EXPECTED)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviance = 2 * (np.where(counts > 0, counts * np.log(counts / m), 0.0) - (counts - m))
+    return mean_absolute_error(deviance, within)

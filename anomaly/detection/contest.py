@@ -14,11 +14,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection.backtests import backtest, mean_absolute_error
-from anomaly.detection.candidates import Candidate
+from anomaly.detection import transforms
+from anomaly.detection.backtests import backtest, mean_absolute_error, poisson_deviance
+from anomaly.detection.candidates import CANDIDATES, Candidate
+from anomaly.detection.channels import BASELINE, DEVIATION, LEVEL, OUTLOOK, RATE, Channels, reach
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.splits import Split, split_by_time
-from anomaly.detection.windows import Lags, WindowSpec
+from anomaly.detection.statuses import RARE_RATE
+from anomaly.detection.windows import Inputs, Lags, WindowSpec
+from anomaly.groups.model import Transform
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -38,13 +42,45 @@ class Contest:
     """(N,) indices along T."""
     split: Split
     """Masks (V, N)."""
+    channels: Channels
+    """What windows look at, of z."""
     scaler: Scaler
-    """Of the training part."""
+    """Of the training part's levels."""
+    departures: Scaler
+    """Of the training part's departures from the baseline."""
+    transform: Transform
+    rare: NDArray[np.bool_]
+    """(V,) whose mean count in the training part is below `RARE_RATE`."""
 
     @property
     def targets(self) -> Floats:
         """(V, N), in the transform."""
         return self.z[:, self.at]
+
+    def scaler_of(self, candidate: Candidate) -> Scaler:
+        """The scale that the candidate is trained on."""
+        return self.departures if candidate.relative else self.scaler
+
+    def inputs(self, candidate: Candidate, scaler: Scaler, rows: NDArray[np.int64] | slice = slice(None)) -> Inputs:
+        """What the candidate is shown of these variables, in this scale, which is theirs."""
+        names = candidate.window(self.step).channels
+        scaled = {name: scaler.scale_channel(name, self.channels[name][rows]) for name in {*names, *_target(candidate)}}
+        features = (scaled[LEVEL],) if set(names) == {LEVEL} else tuple(scaled[name] for name in names)
+        return Inputs(features, scaled[_target(candidate)[0]])
+
+    def unscaled(
+        self,
+        candidate: Candidate,
+        scaled: NDArray[np.floating],
+        scaler: Scaler,
+        *,
+        rows: NDArray[np.int64] | slice,
+        at: NDArray[np.int64],
+    ) -> Floats:
+        """The candidate's answers (V, N) as levels in the transform."""
+        if not candidate.relative:
+            return scaler.unscale(scaled)
+        return self.channels[BASELINE][rows][:, at] + scaler.span[:, None] * scaled
 
     def lags(self, window: WindowSpec, rows: NDArray[np.int64] | slice = slice(None)) -> Lags:
         """(N, L, F) of a window, or of some of the N."""
@@ -58,11 +94,19 @@ class Entry:
     predictions: Floats
     """(V, N), in the transform; NaN where it could not predict."""
     mae: Floats
-    """(V,), on the test period, in the transform."""
+    """(V,), on the test period: mean absolute error in the transform; of rare variables, the Poisson deviance."""
     weights: tuple[Float32, ...] | None
     """Of V networks; None for candidates without."""
     epochs: float = 0.0
     """Until a variable stopped, on average."""
+
+
+_WEEK = timedelta(days=7, hours=3)
+"""The first baseline is a week old; the clock may have changed in between."""
+
+
+def _target(candidate: Candidate) -> tuple[str]:
+    return (DEVIATION,) if candidate.relative else (LEVEL,)
 
 
 def warm_up(candidates: Iterable[Candidate], step: timedelta) -> int:
@@ -70,12 +114,24 @@ def warm_up(candidates: Iterable[Candidate], step: timedelta) -> int:
     needed = 1
     for candidate in candidates:
         window = candidate.window(step)
-        needed = max(needed, -(-(window.reach if candidate.network else window.nearest)(step) // step))
+        if candidate.relative:
+            # The baseline begins after a week; its means, when there are as many departures.
+            least = max(window.reach(step), _WEEK) + reach(window.channels, step) - reach([BASELINE], step)
+        else:
+            least = (window.reach if candidate.network else window.nearest)(step)
+        needed = max(needed, -(-least // step))
     return needed
 
 
 def open_contest(
-    z: Floats, judged: NDArray[np.bool_], *, starts: NDArray[np.datetime64], step: timedelta, zone: ZoneInfo, warm: int
+    z: Floats,
+    judged: NDArray[np.bool_],
+    *,
+    starts: NDArray[np.datetime64],
+    step: timedelta,
+    zone: ZoneInfo,
+    transform: Transform,
+    warm: int,
 ) -> Contest:
     """Splits the history and takes the scale of its training part.
 
@@ -85,6 +141,7 @@ def open_contest(
         starts: (T,) datetime64[s] in UTC.
         step: length of an interval.
         zone: the group's.
+        transform: what z is in.
         warm: intervals that pass, from each variable's first, before one is predicted.
     """
     known = np.isfinite(z)
@@ -93,8 +150,23 @@ def open_contest(
     at = np.arange(predicted_from, z.shape[1])
     split = split_by_time((known & judged)[:, at] & (at >= first[:, None] + warm))
     trained_until = np.where(split.held_out.any(axis=1), split.held_out.argmax(axis=1), len(at)) + predicted_from
-    training_part = np.where(np.arange(z.shape[1]) < trained_until[:, None], z, np.nan)
-    return Contest(z, starts, step, zone, at, split, Scaler.fit(training_part))
+    names = {RATE, OUTLOOK, *(name for declared in CANDIDATES.values() for name in declared.window(step).channels)}
+    channels = Channels(z, starts, step, zone, names, transform=transform)
+    learns = np.arange(z.shape[1]) < trained_until[:, None]
+    level, departed = (np.where(learns, channels[name], np.nan) for name in (LEVEL, DEVIATION))
+    return Contest(
+        z=z,
+        starts=starts,
+        step=step,
+        zone=zone,
+        at=at,
+        split=split,
+        channels=channels,
+        scaler=Scaler.fit(level),
+        departures=Scaler.of_departures(level, departed),
+        transform=transform,
+        rare=_mean(transforms.inverse(level, transform)) < RARE_RATE,
+    )
 
 
 def enter(candidate: Candidate, contest: Contest, *, seeds: Sequence[int], order_seed: int) -> Entry:
@@ -106,7 +178,8 @@ def enter(candidate: Candidate, contest: Contest, *, seeds: Sequence[int], order
         seeds: (V,) of the variables' first weights.
         order_seed: of the order in which windows are seen.
     """
-    series = contest.scaler.scale(contest.z)
+    scaler = contest.scaler_of(candidate)
+    series = contest.inputs(candidate, scaler)
     lags = contest.lags(candidate.window(contest.step))
     weights, epochs = None, 0.0
     if candidate.network is not None:
@@ -118,10 +191,20 @@ def enter(candidate: Candidate, contest: Contest, *, seeds: Sequence[int], order
         scaled = backtest(candidate.forecast, series, contest.at, lags)
     else:
         raise ValueError("a candidate needs a network or a forecast; found neither")
-    predictions = contest.scaler.unscale(scaled)
+    predictions = contest.unscaled(candidate, scaled, scaler, rows=slice(None), at=contest.at)
     return Entry(predictions, errors(contest, predictions), weights, epochs)
 
 
 def errors(contest: Contest, predictions: Floats) -> Floats:
-    """(V,) mean absolute errors on the test period, in the transform."""
-    return mean_absolute_error(contest.targets - predictions, contest.split.test)
+    """(V,) on the test period: mean absolute errors in the transform, and Poisson deviances of rare variables, whose
+    best forecast by absolute error is always zero."""
+    counts, expected = (transforms.inverse(z, contest.transform) for z in (contest.targets, predictions))
+    absolute = mean_absolute_error(contest.targets - predictions, contest.split.test)
+    if contest.transform is Transform.LINEAR:
+        return absolute
+    return np.where(contest.rare, poisson_deviance(counts, expected, contest.split.test), absolute)
+
+
+def _mean(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))

@@ -1,10 +1,10 @@
-"""Walks through time, interval by interval, predicting each from what was known before it.
+"""Walks through time, interval by interval, predicting and judging each from what was known before it.
 
 In: the series of all variables, with history before the first interval to judge; per kind of network the
-variables it serves, their scaler and their windows' lags; the thresholds. Out: predictions, residuals and
-verdicts, (V, N).
+variables it serves, their scaler and their windows' lags; the tests of each variable (`anomaly.detection.evidence`).
+Out: predictions, evidence and verdicts, (V, N).
 
-One interval at a time, because a verdict changes what later windows see (`anomaly.detection.cleaning`): an
+One interval at a time, because a verdict changes what later windows and sums see (`anomaly.detection.cleaning`): an
 anomalous count is replaced by its prediction. An hour alone and a year at once go through the same steps with
 the same numbers, so they agree to the last bit.
 """
@@ -14,13 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import transforms, verdicts
-from anomaly.detection.cleaning import patience
+from anomaly.detection import calendars, transforms, verdicts
+from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
+from anomaly.detection.cleaning import MEMORY, patience
+from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory
 from anomaly.detection.scaling import Scaler
+from anomaly.detection.windows import WindowSpec
 from anomaly.groups.model import Threshold, Transform
 
 Floats = NDArray[np.float64]
@@ -39,82 +43,179 @@ class Panel:
     """P': the network's leading axis."""
     scaler: Scaler
     """Of the P variables."""
-    lags: NDArray[np.int64]
-    """(N, L, F), whole intervals, at least 1."""
+    window: WindowSpec
+    relative: bool
+    """Whether the answer is a departure from the baseline."""
     predict: Callable[[Float32], Float32]
     """(P', 1, L, F) to (P', 1), scaled."""
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """V variables over T intervals, of which the first H are judged already."""
+
+    observed: Floats
+    """(V, T) counts as written; NaN where unknown."""
+    felt: Floats
+    """(V, H) with stand-ins for what was anomalous."""
+    expected: Floats
+    """(V, H) the predictions of then, in events per interval; NaN where there were none."""
+    anomalous: NDArray[np.bool_]
+    """(V, H)"""
+    starts: NDArray[np.datetime64]
+    """(T,) datetime64[s], UTC."""
+    step: timedelta
+    zone: ZoneInfo
+    transform: Transform
+    special: NDArray[np.bool_]
+    """(T,) days that are unlike their kind (`anomaly.detection.calendars`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
-    """What came out, all (V, N); NaN where nothing could be predicted."""
+    """What came out, all (V, N) with N = T - H; NaN where nothing could be predicted."""
 
     predicted: Floats
     """In the transform."""
     residuals: Floats
+    felt: Floats
+    """Counts, with stand-ins and allowances: what later intervals see."""
+    evidence: Floats
+    """Signed, calibrated: -ln of the tail probability, negative for too few."""
+    tail_probabilities: Floats
+    tests: NDArray[np.str_]
+    """The test with the strongest evidence."""
     kinds: NDArray[np.str_]
+    """'' for ordinary intervals."""
 
 
-def walk(
-    series: Floats,
-    anomalous: NDArray[np.bool_],
-    first: int,
-    panels: Sequence[Panel],
-    *,
-    lower: Floats,
-    upper: Floats,
-    policy: Threshold,
-    transform: Transform,
-    step: timedelta,
-) -> Walk:
-    """Predicts and judges the intervals ``first … T``.
+def needed_before(windows: Sequence[WindowSpec], step: timedelta) -> timedelta:
+    """How much history a walk looks at, so that more of it changes nothing."""
+    windowed = max((w.reach(step) + reach(w.channels, step) for w in windows), default=timedelta(0))
+    levels = LEVEL_REACH + reach([OUTLOOK, RATE], step)
+    return max(windowed, levels, memory(step) * step, MEMORY, timedelta(days=8)) + step
+
+
+def walk(past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats, policy: Threshold) -> Walk:
+    """Predicts and judges the intervals after the first H.
 
     Args:
-        series: (V, T) counts; before `first` already with stand-ins for anomalous ones; NaN where unknown.
-        anomalous: (V, first) where earlier intervals were judged anomalous.
-        first: index along T of the first interval to judge.
+        past: what is known.
         panels: who predicts whom; a variable in no panel is not judged.
-        lower, upper: (V,) thresholds on residuals.
-        policy: its floors.
-        transform: the space of residuals and thresholds.
-        step: length of an interval.
+        evidence: the variables' tests.
+        limits: (V,) evidence from which an interval is anomalous.
+        policy: its floors and direction.
     """
-    z = transforms.forward(series, transform)
-    seen = z.copy()
-    memory, most = patience(step)
-    was = np.zeros(series.shape, dtype=bool)
-    was[:, :first] = anomalous
-    recent = was[:, max(0, first - memory) : first].sum(axis=1)
-    shape = (series.shape[0], series.shape[1] - first)
-    predicted = np.full(shape, np.nan)
-    kinds = np.full(shape, "", dtype=verdicts.KIND)
+    return _Walker(past, panels, evidence, limits, policy).walk()
 
-    for n in range(shape[1]):
-        at = first + n
-        for panel in panels:
-            predicted[panel.rows, n] = _predict(panel, seen, at, n)
-        expected = predicted[:, n]
-        kinds[:, n] = verdicts.judge(
-            series[:, at], transforms.inverse(expected, transform), z[:, at] - expected, lower, upper, policy
+
+class _Walker:
+    def __init__(
+        self, past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats, policy: Threshold
+    ) -> None:
+        self.past, self.panels, self.evidence, self.limits, self.policy = past, panels, evidence, limits, policy
+        shape, first = past.observed.shape, past.felt.shape[1]
+        self.first = first
+        felt, expected, outlook = (np.full(shape, np.nan) for _ in range(3))
+        felt[:, :first], expected[:, :first] = past.felt, past.expected
+        z = transforms.forward(felt, past.transform)
+        names = {BASELINE, OUTLOOK, RATE, *(name for panel in panels for name in panel.window.channels)}
+        self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
+        known = self.channels.outlook(evidence.rare, slice(first))
+        outlook[:, :first] = transforms.inverse(known, past.transform)
+        self.series = Series(past.observed, felt, expected, outlook)
+        self.same = np.zeros(shape)
+        self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
+        self.lags = [panel.window.lags(past.starts[first:], past.step, past.zone) for panel in panels]
+        self.days = calendars.days_before.lags(past.starts[first:], past.step, past.zone)[:, :]
+
+    def walk(self) -> Walk:
+        past, first = self.past, self.first
+        number = past.observed.shape[1] - first
+        shape = (len(past.observed), number)
+        self.predicted, residuals, signed = (np.full(shape, np.nan) for _ in range(3))
+        kinds = np.full(shape, "", dtype=verdicts.KIND)
+        tests = np.full(shape, "", dtype=verdicts.KIND)
+        memory_, most = patience(past.step)
+        was = np.zeros(past.observed.shape, dtype=bool)
+        was[:, :first] = past.anomalous
+        recent = was[:, max(0, first - memory_) : first].sum(axis=1)
+        for n in range(number):
+            at = first + n
+            self.predicted[:, n] = self._predict(at, n)
+            self._feel(at, n)
+            expected = self.predicted[:, n]
+            residuals[:, n] = transforms.forward(past.observed[:, at], past.transform) - expected
+            verdict = self._judge(at)
+            signed[:, n], tests[:, n], kinds[:, n] = verdict
+            was[:, at] = kinds[:, n] != ""
+            recent += was[:, at]
+            if at >= memory_:
+                recent -= was[:, at - memory_]
+            replaced = was[:, at] & (recent <= most) & np.isfinite(expected)
+            self.series.felt[replaced, at] = self.series.expected[replaced, at]
+            self.channels.settle(at, transforms.forward(self.series.felt[:, at], past.transform))
+        known = np.isfinite(residuals)
+        return Walk(
+            predicted=self.predicted,
+            residuals=residuals,
+            felt=self.series.felt[:, first:],
+            evidence=np.where(known, signed, np.nan),
+            tail_probabilities=np.where(known, np.exp(-np.abs(signed)), np.nan),
+            tests=tests,
+            kinds=kinds,
         )
-        was[:, at] = kinds[:, n] != ""
-        recent += was[:, at]
-        if at >= memory:
-            recent -= was[:, at - memory]
-        replaced = was[:, at] & (recent <= most)
-        seen[replaced, at] = expected[replaced]
-    return Walk(predicted, z[:, first:] - predicted, kinds)
 
+    def _predict(self, at: int, n: int) -> Floats:
+        past = self.past
+        self.channels.look(at)
+        expected = np.full(len(past.observed), np.nan)
+        for panel, lags in zip(self.panels, self.lags, strict=True):
+            expected[panel.rows] = self._asked(panel, at - lags[n])
+            if panel.relative:
+                expected[panel.rows] += self.channels[BASELINE][panel.rows, at]
+        self.series.expected[:, at] = transforms.inverse(expected, past.transform)
+        ahead = self.channels.outlook(self.evidence.rare, slice(at, at + 1))
+        self.series.outlook[:, at] = transforms.inverse(ahead[:, 0], past.transform)
+        return expected
 
-def _predict(panel: Panel, seen: Floats, at: int, n: int) -> Floats:
-    positions = at - panel.lags[n]
-    windows = seen[panel.rows[:, None, None], np.maximum(positions, 0)]
-    windows[:, positions < 0] = np.nan
-    scaled = panel.scaler.scale(windows).astype(np.float32)
-    if panel.positions is None:
-        answer = panel.predict(scaled[:, None])[:, 0]
-    else:
-        asked = np.full((panel.network_variables, 1, *scaled.shape[1:]), np.nan, dtype=np.float32)
-        asked[panel.positions, 0] = scaled
-        answer = panel.predict(asked)[panel.positions, 0]
-    return panel.scaler.unscale(answer)
+    def _asked(self, panel: Panel, positions: NDArray[np.int64]) -> Floats:
+        """(P,) answers: levels, or departures, in the transform."""
+        scaled = np.empty((len(panel.rows), 1, *positions.shape), np.float32)
+        for f, name in enumerate(panel.window.channels):
+            looked = self.channels[name][panel.rows[:, None], np.maximum(positions[:, f], 0)]
+            looked[:, positions[:, f] < 0] = np.nan
+            scaled[:, 0, :, f] = panel.scaler.scale_channel(name, looked)
+        if panel.positions is None:
+            answer = panel.predict(scaled)[:, 0]
+        else:
+            asked = np.full((panel.network_variables, *scaled.shape[1:]), np.nan, dtype=np.float32)
+            asked[panel.positions] = scaled
+            answer = panel.predict(asked)[panel.positions, 0]
+        return panel.scaler.span * answer if panel.relative else panel.scaler.unscale(answer)
+
+    def _feel(self, at: int, n: int) -> None:
+        """What the interval counts as: what was written. On a special day the prediction is what of the ordinary is
+        nearest, and only what is beyond it is felt, on top of the outlook: later windows learn nothing from it."""
+        past, series = self.past, self.series
+        series.felt[:, at] = past.observed[:, at]
+        if past.special[at]:
+            positions = at - self.days[n]
+            seen = transforms.inverse(self.channels[LEVEL][:, np.maximum(positions, 0)], past.transform)
+            seen[:, positions < 0] = np.nan
+            outlook = series.outlook[:, at]
+            low, high = calendars.ordinary(seen)
+            due = np.clip(past.observed[:, at], np.fmin(low, outlook), np.fmax(high, outlook))
+            self.predicted[:, n] = transforms.forward(due, past.transform)
+            series.expected[:, at] = transforms.inverse(self.predicted[:, n], past.transform)
+            series.felt[:, at] = np.maximum(past.observed[:, at] - due + outlook, 0)
+
+    def _judge(self, at: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
+        two = slice(max(at - 1, 0), at + 1)
+        if at:
+            self.same[:, at] = self.evidence.prepared(self.past.observed[:, two], self.series.expected[:, two])[:, 1]
+        taken = self.evidence.take(self.series, np.array([at]), self.same)
+        signed, best = self.evidence.together(verdicts.in_direction(taken.found, self.policy.direction))
+        names = np.array(self.evidence.names)[best[:, 0]]
+        kinds = verdicts.judge(taken, names, signed[:, 0], self.limits, self.policy)
+        return signed[:, 0], names, kinds

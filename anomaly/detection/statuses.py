@@ -26,8 +26,11 @@ from numpy.typing import NDArray
 
 Status = Literal["fitted", "new", "dead", "constant", "sparse"]
 
-SPARSE_RATE = 0.1
-"""Events per interval. Below one event in ten intervals, the best guess by absolute error is always zero."""
+RARE_RATE = 3.0
+"""Events per interval. Below, single intervals say little, the median hardly anything: such variables are forecast by
+their mean and judged by the distribution of their counts (`anomaly.detection.evidence`)."""
+SPARSE_RATE = 0.01
+"""Events per interval. Below one event in a hundred intervals, there is no pattern to learn."""
 LEAST_WINDOWS = 20
 """Windows without which there is nothing to learn from."""
 

@@ -1,20 +1,24 @@
-"""Thresholds on residuals, from what people said they can bear.
+"""How rare an interval must be to be an anomaly, from what people said they can bear.
 
-In: a group's policy ("one false alert a week in this channel") and a variable's fitted distribution. Out: the
-tail probability that each interval of each variable may use up, and the residuals `lower` and `upper` beyond
-which it is an anomaly.
+In: a group's policy ("one false alert a week in this channel"). Out: the tail probability that each interval of each
+variable may use up, and the evidence from which one is anomalous (`anomaly.detection.evidence`, which also knows the
+residuals and counts that this amounts to).
 
-The policy is shared out evenly: with V variables judged and n intervals a week, each single test may be wrong
-with probability ``false_alerts_per_week / (V n)``.
+The policy is shared out evenly: with V variables judged and n intervals a week, each single interval may be wrong
+with probability ``false_alerts_per_week / (V n)``. A group's total gets half of it all for itself: it sees what is
+spread over all others, and is one among many only by number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 
-from anomaly.detection.residuals import FittedDistribution
-from anomaly.groups.model import Direction, Threshold
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.groups.model import TOTAL, Direction, Threshold
 
 _WEEK = timedelta(weeks=1)
 LARGEST_PROBABILITY = 0.05
@@ -27,23 +31,27 @@ def per_test_probability(policy: Threshold, *, variables: int, interval: timedel
     return min(policy.false_alerts_per_week / tests, LARGEST_PROBABILITY)
 
 
-def thresholds(
-    distribution: FittedDistribution, probability: float, direction: Direction = Direction.BOTH
-) -> tuple[float, float]:
-    """Residuals outside ``[lower, upper]`` are anomalies; a direction nobody asked for is infinite.
+TOTALS_SHARE = 0.5
+"""Of a policy's false alerts: what a group's total gets for itself."""
 
-    Args:
-        distribution: of the variable's residuals.
-        probability: of the tails together, in (0, 1). A single direction gets all of it.
-        direction: which side counts.
+
+def probabilities(policy: Threshold, names: Sequence[str], *, interval: timedelta) -> NDArray[np.float64]:
+    """(V,) for each variable, the probability that one interval alarms by chance; the total has a share of its own."""
+    totals = np.array([name == TOTAL for name in names], dtype=bool)
+    if not totals.any() or totals.all():
+        return np.full(len(names), per_test_probability(policy, variables=len(names), interval=interval))
+    alone = per_test_probability(policy, variables=1, interval=interval) * TOTALS_SHARE
+    each = per_test_probability(policy, variables=int((~totals).sum()), interval=interval) * (1 - TOTALS_SHARE)
+    return np.where(totals, alone, each)
+
+
+def limit(probability: float, direction: Direction) -> float:
+    """Evidence, -ln of a two-sided tail probability, from which an interval is anomalous.
+
+    A single direction gets all of the probability, and half of the two-sided tails are of the other one.
     """
-    from scipy import stats
-
-    frozen = getattr(stats, distribution.name)(*distribution.parameters)
-    tail = probability / 2 if direction is Direction.BOTH else probability
-    lower = -math.inf if direction is Direction.SURGE else float(frozen.ppf(tail))
-    upper = math.inf if direction is Direction.DROP else float(frozen.isf(tail))
-    return lower, upper
+    share = probability if direction is Direction.BOTH else 2 * probability
+    return -math.log(min(share, 1.0))
 
 
 def return_period(probability: float, interval: timedelta) -> timedelta:

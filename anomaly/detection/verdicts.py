@@ -1,42 +1,66 @@
 """The verdict on each interval: normal, or a kind of anomaly.
 
-In: what was observed and predicted, the residuals, each variable's thresholds and the group's policy. Out: the
-kind per variable and interval, '' for normal.
+In: the evidence of the tests (`anomaly.detection.evidence`), each variable's limit and the group's policy. Out: the
+kind per variable, '' for normal.
 
 ==========  ==================================================================
 kind        means
 ==========  ==================================================================
-``drop``    fewer events than the lower threshold allows
-``silent``  the same, and not a single event
-``surge``   more events than the upper threshold allows
+``drop``    too few events, in this interval or in the latest ones together
+``silent``  the same, and not a single event in them
+``surge``   too many events
+``frozen``  the same count again and again
+``shift``   for days, another level than in earlier weeks
 ==========  ==================================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.groups.model import Threshold
+from anomaly.detection.evidence import FROZEN, LEVEL, SILENCE, SINGLE, Taken
+from anomaly.groups.model import Direction, Threshold
 
 Floats = NDArray[np.float64]
 KIND = "<U16"
 
 
+def in_direction(found: Mapping[str, Floats], direction: Direction) -> dict[str, Floats]:
+    """Evidence of departures that count; a frozen value has no direction and always does."""
+    if direction is Direction.BOTH:
+        return dict(found)
+    sign = -1 if direction is Direction.DROP else 1
+    return {name: e if name == FROZEN else np.where(np.sign(e) == sign, e, 0.0) for name, e in found.items()}
+
+
 def judge(
-    observed: Floats, predicted: Floats, residuals: Floats, lower: Floats, upper: Floats, policy: Threshold
+    taken: Taken, tests: NDArray[np.str_], evidence: Floats, limits: Floats, policy: Threshold
 ) -> NDArray[np.str_]:
-    """Kinds, of the shape that the arguments broadcast to.
+    """Kinds (V,) of one interval.
 
     Args:
-        observed: events per interval.
-        predicted: events per interval; NaN is never an anomaly.
-        residuals: observed - predicted in the group's transform.
-        lower: residuals below this are too low; -inf for never.
-        upper: residuals above this are too high; inf for never.
-        policy: its floors are applied; its direction is already in the thresholds.
+        taken: what the tests found.
+        tests: (V,) the test with the strongest evidence.
+        evidence: (V,) all tests together, signed.
+        limits: (V,) evidence from which an interval is anomalous.
+        policy: departures below its floors are none.
     """
-    distance = np.abs(observed - predicted)
-    counts = (distance >= policy.min_absolute) & (distance >= policy.min_relative * predicted)
-    below, above = counts & (residuals < lower), counts & (residuals > upper)
-    return np.select([below & (observed == 0), below, above], ["silent", "drop", "surge"], default="").astype(KIND)
+    felt, expected = (np.zeros(len(tests)) for _ in range(2))
+    for name in set(tests.tolist()):
+        rows = tests == name
+        sums = taken.sums.get(name, taken.sums[SINGLE])
+        felt[rows], expected[rows] = sums[0][rows, 0], sums[1][rows, 0]
+    distance = np.abs(felt - expected)
+    floors = (distance >= policy.min_absolute) & (distance >= policy.min_relative * expected)
+    repeated = tests == FROZEN
+    found = (np.abs(evidence) >= limits) & (floors | repeated)
+    below = evidence < 0
+    kinds = np.select(
+        [repeated, tests == LEVEL, below & ((felt == 0) | (tests == SILENCE)), below],
+        ["frozen", "shift", "silent", "drop"],
+        default="surge",
+    )
+    return np.where(found, kinds, "").astype(KIND)

@@ -1,8 +1,8 @@
 """What a network is shown before it predicts an interval: a window of earlier counts, declared as lags.
 
 In: a `WindowSpec`, the starts of the intervals to predict, the interval's length and the group's time zone.
-Out: `lags`, whole numbers of intervals to look back, (N, L, F); and with them `gather` cuts the windows out of a
-series, (V, N, L, F).
+Out: `lags`, whole numbers of intervals to look back, (N, L, F); and with them `gather` cuts the windows out of the
+series they look at (`anomaly.detection.channels`), (V, N, L, F).
 
 Lags are numbers and not moments because then a window of a thousand variables is one indexing operation, and
 because a lag that is at least 1 cannot look at the interval it predicts. Seasonal lags follow the clock on the
@@ -33,6 +33,7 @@ class Recent:
     """One feature: the `length` most recent intervals, oldest first."""
 
     length: int
+    channel: str = "level"
 
     def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:  # noqa: ARG002
         """(N, length)"""
@@ -47,10 +48,33 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """One feature of length 1: a channel so many intervals ago; 0 for what is known ahead."""
+
+    intervals: int
+    channel: str
+
+    @property
+    def length(self) -> int:
+        return 1
+
+    def lags(self, starts: Starts, step: timedelta, zone: ZoneInfo) -> Lags:  # noqa: ARG002
+        """(N, 1)"""
+        return np.full((len(starts), 1), self.intervals, dtype=np.int64)
+
+    def reach(self, step: timedelta) -> timedelta:
+        return self.intervals * step
+
+    def nearest(self, step: timedelta) -> timedelta:
+        return self.intervals * step
+
+
+@dataclass(frozen=True, slots=True)
 class SameLocalTime:
     """One feature: the same time on the wall clock, each of `days` days ago, oldest first."""
 
     days: tuple[int, ...]
+    channel: str = "level"
 
     @property
     def length(self) -> int:
@@ -78,12 +102,17 @@ class SameLocalTime:
 class WindowSpec:
     """An input of L steps by F features: one column of L lags for each feature."""
 
-    columns: tuple[Recent | SameLocalTime, ...]
+    columns: tuple[Recent | SameLocalTime | Back, ...]
 
     def __post_init__(self) -> None:
         lengths = {column.length for column in self.columns}
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"columns have lengths {sorted(lengths)}; expected one length above zero for all")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """(F,) what each feature looks at."""
+        return tuple(column.channel for column in self.columns)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -124,21 +153,74 @@ def same_time_in_weeks(step: timedelta, *, weeks: int = 4) -> WindowSpec:  # noq
     return WindowSpec((SameLocalTime(tuple(7 * n for n in range(weeks, 0, -1))),))
 
 
-def gather(series: NDArray[np.floating], at: NDArray[np.int64], lags: Lags) -> NDArray[np.float32]:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a candidate is shown of V series, scaled: one series for each feature, or one for all of them."""
+
+    features: tuple[NDArray[np.floating], ...]
+    """F arrays (V, T), or a single one that every feature looks at."""
+    target: NDArray[np.floating]
+    """(V, T) what is to be predicted."""
+
+    @classmethod
+    def of(cls, series: NDArray[np.floating] | Inputs) -> Inputs:
+        """The inputs of candidates that look at nothing but the series they predict."""
+        return series if isinstance(series, Inputs) else cls((series,), series)
+
+    def take(self, rows: NDArray[np.int64]) -> Inputs:
+        """Those of some of the variables, in float32, which networks compute in."""
+        target = self.target[rows].astype(np.float32)
+        features = (target if f is self.target else f[rows].astype(np.float32) for f in self.features)
+        return Inputs(tuple(features), target)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def seasonal_rate(step: timedelta) -> WindowSpec:  # noqa: ARG001
+    """The mean count around the same local time of the week, as the channel ``rate`` has it."""
+    return WindowSpec((Back(0, "rate"),))
+
+
+def departures(step: timedelta) -> WindowSpec:
+    """How the series departed from its baseline: in the latest intervals, around this time yesterday, a week ago, and
+    on average over 3, 12, 24 and 168 hours; beside the baseline of the interval itself. One step, as many features.
+    """
+    day, week = timedelta(days=1) // step, timedelta(days=7) // step
+    lags = sorted({1, 2, day - 1, day, day + 1, week} - {0})
+    means = sorted({max(1, round(timedelta(hours=hours) / step)) for hours in (3, 12, 24, 168)} - {1})
+    return WindowSpec(
+        (
+            Back(0, "baseline"),
+            *(Back(lag, "deviation") for lag in lags),
+            *(Back(1, f"mean-{intervals}") for intervals in means),
+        )
+    )
+
+
+def gather(series: NDArray[np.floating] | Inputs, at: NDArray[np.int64], lags: Lags) -> NDArray[np.float32]:
     """Cuts windows out of series: (V, N, L, F) float32.
 
     Args:
-        series: (V, T), one value per interval.
+        series: (V, T), one value per interval; or what each feature looks at.
         at: (N,) index along T of the intervals to predict; T itself is the interval after the last.
-        lags: (N, L, F), at least 1. What lies before the series' beginning is NaN.
+        lags: (N, L, F), at least 1; 0 only for features that are known ahead. What lies before the series'
+            beginning is NaN.
 
     Raises:
-        ValueError: a lag below 1, which would look at what is to be predicted.
+        ValueError: a lag below 1 into the series that is to be predicted.
     """
-    if lags.size and lags.min() < 1:
-        raise ValueError(f"a lag is {lags.min()}; expected at least 1, or the window sees what it predicts")
+    inputs = Inputs.of(series)
+    least = 1 if inputs.features[0] is inputs.target else 0
+    if lags.size and lags.min() < least:
+        raise ValueError(f"a lag is {lags.min()}; expected at least {least}, or the window sees what it predicts")
     positions = at[:, None, None] - lags
-    windows = series.astype(np.float32)[:, np.maximum(positions, 0)]
+    if len(inputs.features) == 1:
+        windows = inputs.features[0].astype(np.float32)[:, np.maximum(positions, 0)]
+    else:
+        windows = np.empty((len(inputs), *positions.shape), np.float32)
+        for f, feature in enumerate(inputs.features):
+            windows[..., f] = feature.astype(np.float32)[:, np.maximum(positions[..., f], 0)]
     windows[:, positions < 0] = np.nan
     return windows
 

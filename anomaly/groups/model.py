@@ -136,6 +136,10 @@ class VariableSelection(_Frozen):
         return self
 
 
+TOTAL = "(total)"
+"""Name of the variable that is the sum of all others of its group."""
+
+
 class Threshold(_Frozen):
     """When a residual is an anomaly, in people's units."""
 
@@ -222,10 +226,22 @@ class Group(_Frozen):
     timezone: TimeZoneName = "UTC"
     """For calendar features and for what people read. Storage is in UTC."""
     variables: Annotated[VariableSelection, BeforeValidator(_selection)]
+    total: bool = False
+    """Whether the sum of all variables is watched too, as the variable ``(total)``: what takes a tenth of each is
+    invisible in every one of them, and plain in their sum. Half of the policy's false alerts are its own."""
     lateness: Duration = timedelta(hours=3)
     """Intervals this old are counted again on every update, for rows that arrive late."""
     history: History = Field(default_factory=History)
-    candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = ("dense-16-mae", "lstm-16-mae", "seasonal-naive")
+    holidays: Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")] | None = None
+    """Country, with a subdivision if it matters (``US``, ``DE-BY``), whose public holidays are days unlike their kind:
+    nothing is learned from them, and more is ordinary on them."""
+    candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = (
+        "seasonal-naive",
+        "seasonal-rate",
+        "departure-linear",
+        "departure-16-mae",
+        "dense-16-mae",
+    )
     """Architectures that compete, by their names in the registry. The seasonal-naive baseline competes, and may win,
     whether it is named or not: without it nobody could tell what the networks are worth."""
     transform: Transform = Transform.ANSCOMBE
@@ -248,6 +264,10 @@ class Group(_Frozen):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+    def watches(self, name: str) -> bool:
+        """Whether a variable of this name belongs to the group."""
+        return (self.total and name == TOTAL) or name in self.variables
 
     def range(self, start: datetime, end: datetime) -> TimeRange:
         """The half-open range on this group's grid.

@@ -126,17 +126,18 @@ def _compete(
     judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
     for (slot, name), rows in grouped(judged, lambda row: _network_of(known[row])).items():
         members = [f for f in (known[row] for row in rows) if f is not None]
-        scaler = _scaler_of(members)
+        scaler, declared, at = _scaler_of(members), CANDIDATES[name], contest.at[held_out]
         forecast, size = _forecast(name, files.get(slot), artifacts, forecaster)
         scaled = backtest(
             forecast,
-            scaler.scale(contest.z[rows]),
-            contest.at[held_out],
-            contest.lags(CANDIDATES[name].window(contest.step), held_out),
+            contest.inputs(declared, scaler, np.array(rows)),
+            at,
+            contest.lags(declared.window(contest.step), held_out),
             positions=np.array([m.position for m in members]) if slot else None,
             network_variables=size,
         )
-        predictions[np.ix_(np.array(rows), held_out)] = scaler.unscale(scaled)
+        answers = contest.unscaled(declared, scaled, scaler, rows=np.array(rows), at=at)
+        predictions[np.ix_(np.array(rows), held_out)] = answers
     contends = np.array([f is not None and bool(f.slot) and f.candidate in group.candidates for f in known])
     return Champion(known, files, predictions, errors(contest, predictions), contends)
 

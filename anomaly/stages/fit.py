@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import cleaning, transforms
+from anomaly.detection import calendars, transforms
 from anomaly.detection.candidates import CANDIDATES, entered
 from anomaly.detection.choosing import CHAMPION, choose
 from anomaly.detection.contest import Entry, enter, open_contest, warm_up
 from anomaly.detection.statuses import LEAST_WINDOWS, classify
-from anomaly.detection.thresholds import per_test_probability
+from anomaly.detection.thresholds import probabilities
 from anomaly.exceptions import CountsNotReadyError, IncompleteFitError, NotEnoughHistoryError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import (
@@ -48,9 +48,10 @@ from anomaly.ports import (
     Variable,
 )
 from anomaly.stages.champions import champion_on
+from anomaly.stages.memory import felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
 from anomaly.stages.promotion import decide
-from anomaly.stages.records import CHOSEN, contestant_record, fallback_record, variable_seed
+from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, variable_seed
 
 log = logging.getLogger(__name__)
 
@@ -243,17 +244,20 @@ def train(
         log.info("%s: shard %d of fit %s is trained already", group.name, shard, fit.id)
         return _train_report(fit, shard, done, store)
 
-    counts, judged = _counts_with_stand_ins(group, variables, fit.history, store)
+    observed, counts, ordinary = _history_of(group, variables, fit.history, store)
     candidates = entered(group.candidates)
     warm = warm_up(candidates.values(), group.interval)
     required = group.history.minimum // group.interval
     judgements = classify(counts, required=required, warm_up=warm)
-    everyone = len(_variables(group, fit.history, store))
-    probability = per_test_probability(group.threshold, variables=everyone, interval=group.interval)
+    everyone = [v.name for v in _variables(group, fit.history, store)]
+    shares = probabilities(group.threshold, everyone, interval=group.interval)
+    probability = dict(zip(everyone, shares.tolist(), strict=True))
 
     able = np.array([row for row, j in enumerate(judgements) if j.status == "fitted"], dtype=np.int64)
     fitted = [
-        fallback_record(group, variables[row], judgements[row], counts[row], probability)
+        fallback_record(
+            group, variables[row], judgements[row], counts[row], ordinary[row], probability[variables[row].name]
+        )
         for row in range(len(variables))
         if row not in able
     ]
@@ -262,10 +266,11 @@ def train(
         contestants = [variables[row] for row in able]
         contest = open_contest(
             transforms.forward(counts[able], group.transform),
-            judged[able],
+            ordinary[able],
             starts=fit.history.starts(),
             step=group.interval,
             zone=group.zone,
+            transform=group.transform,
             warm=warm,
         )
         champion = champion_on(
@@ -279,10 +284,16 @@ def train(
         choices = choose({name: e.mae for name, e in entries.items()} | {CHAMPION: champion.contending_mae})
         outcome = Outcome(contest, entries, champion, choices, placed(entries, champion, choices, shard))
         files = store_networks(group, fit, outcome, registry=registry, artifacts=artifacts)
-        fitted += [
-            contestant_record(group, contestants[at], judgements[row], outcome, at, probability)
-            for at, row in enumerate(able)
-        ]
+        fitted += contestant_records(
+            group,
+            contestants,
+            [judgements[row] for row in able],
+            outcome,
+            observed=observed[able],
+            felt=counts[able],
+            ordinary=ordinary[able],
+            probabilities=[probability[v.name] for v in contestants],
+        )
     if _known_fit(store, fit.id).state != "started":
         log.warning("%s: shard %d of fit %s was trained by another attempt meanwhile", group.name, shard, fit.id)
         return _train_report(fit, shard, _of_shard(store.fitted(fit.id), fit, shard), store)
@@ -301,20 +312,19 @@ def _of_shard(fitted: Sequence[FittedVariable], fit: Fit, shard: int) -> list[Fi
     return [f for f in fitted if f.variable.id % fit.shards == shard]
 
 
-def _counts_with_stand_ins(
+def _history_of(
     group: Group, variables: Sequence[Variable], history: TimeRange, store: Store
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Counts (V, T) with predictions in place of anomalous ones, so that an incident does not teach itself as
-    normal; and where an observed count still stands."""
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Counts (V, T) as they are; with stand-ins where an interval was anomalous, so that an incident does not teach
+    itself as normal; and which intervals stand for what is ordinary."""
     counts = store.read_counts(group, variables, history).counts
-    anomalous, predicted = np.zeros(counts.shape, dtype=bool), np.full(counts.shape, np.nan)
-    rows = {v.name: row for row, v in enumerate(variables)}
-    for anomaly in store.anomalies(group, history):
-        if anomaly.variable in rows:
-            cell = rows[anomaly.variable], (anomaly.start - history.start) // history.step
-            anomalous[cell], predicted[cell] = True, anomaly.predicted
-    replaced = cleaning.stand_in(anomalous, history.step) & np.isfinite(predicted)
-    return np.where(replaced, predicted, counts), np.isfinite(counts) & ~replaced
+    predictions = store.read_predictions(group, variables, history)
+    special = calendars.special(history.starts(), group.zone, group.holidays)
+    if predictions is None:
+        return counts, counts, np.isfinite(counts) & ~special
+    felt = felt_counts(counts, predictions)
+    replaced = np.isfinite(counts) & (felt != counts)
+    return counts, felt, np.isfinite(counts) & ~replaced & ~special
 
 
 def _train_report(fit: Fit, shard: int, fitted: Sequence[FittedVariable], store: Store) -> TrainReport:

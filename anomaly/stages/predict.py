@@ -9,7 +9,7 @@ TensorFlow is imported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
@@ -19,12 +19,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import cleaning, transforms
+from anomaly.detection import calendars, transforms
 from anomaly.detection.candidates import candidate
-from anomaly.detection.forecasts import Panel, Walk, walk
-from anomaly.detection.residuals import tail_probability
+from anomaly.detection.evidence import Evidence
+from anomaly.detection.forecasts import Panel, Past, needed_before, walk
 from anomaly.detection.scaling import Scaler
-from anomaly.detection.windows import WindowSpec
+from anomaly.detection.thresholds import limit
 from anomaly.exceptions import ArtifactCorruptedError, IncompleteCountsError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.model import Transform
@@ -36,8 +36,8 @@ from anomaly.ports import (
     ForecasterLoader,
     Predictions,
     Store,
-    Variable,
 )
+from anomaly.stages.memory import felt_counts
 
 log = logging.getLogger(__name__)
 
@@ -158,24 +158,12 @@ def _served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fi
 
 
 @dataclass(frozen=True, slots=True)
-class _Network:
-    """A forecast, the variables it serves, and the window that it is shown."""
-
-    rows: NDArray[np.int64]
-    positions: NDArray[np.int64] | None
-    size: int
-    scaler: Scaler
-    window: WindowSpec
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
 class _Champion:
     """A fit, loaded to serve: in the transform and the zone that it was fitted in, whatever the file says now."""
 
     fit: Fit
     fitted: tuple[FittedVariable, ...]
-    networks: tuple[_Network, ...]
+    panels: tuple[Panel, ...]
     transform: Transform
     zone: ZoneInfo
 
@@ -184,9 +172,9 @@ def _loaded(
     group: Group, fit: Fit, *, store: Store, artifacts: ArtifactReader, forecaster: ForecasterLoader
 ) -> _Champion:
     """The champion's networks, each file checked against its digest."""
-    fitted = tuple(f for f in store.fitted(fit.id) if f.distribution and f.variable.name in group.variables)
+    fitted = tuple(f for f in store.fitted(fit.id) if f.tests and group.watches(f.variable.name))
     files = {file.slot: file for file in store.network_files(fit.id)}
-    networks = []
+    panels = []
     for (slot, name), rows in _rows_by(fitted, lambda f: (f.slot, f.candidate)).items():
         declared, members = candidate(name), [fitted[row] for row in rows]
         forecast, positions, size = declared.forecast, None, len(rows)
@@ -197,57 +185,41 @@ def _loaded(
         if forecast is None:
             raise ArtifactCorruptedError(f"fit {fit.id}: candidate {name!r} needs a network, but the fit notes no file")
         minimum, maximum = (np.array([getattr(m, f"scaler_{end}") for m in members]) for end in ("minimum", "maximum"))
-        window = declared.window(group.interval)
-        networks.append(_Network(np.array(rows), positions, size, Scaler(minimum, maximum), window, forecast))
+        panels.append(
+            Panel(
+                rows=np.array(rows),
+                positions=positions,
+                network_variables=size,
+                scaler=Scaler(minimum, maximum),
+                window=declared.window(group.interval),
+                relative=declared.relative,
+                predict=forecast,
+            )
+        )
     return _Champion(
         fit,
         fitted,
-        tuple(networks),
+        tuple(panels),
         Transform(fit.configuration.get("transform", group.transform)),
         ZoneInfo(fit.configuration.get("timezone", group.timezone)),
     )
 
 
 def _predictions(group: Group, champion: _Champion, within: TimeRange, store: Store) -> Predictions:
-    """Judges the range, from the history that its windows reach back to.
-
-    Before that lies the memory of `anomaly.detection.cleaning`, which decides what of the history is believed.
-    """
+    """Judges the range, from the history that windows and tests look back to."""
     fitted, transform = champion.fitted, champion.transform
     variables = tuple(f.variable for f in fitted)
-    reach = max((n.window.reach(group.interval) for n in champion.networks), default=timedelta(0))
-    known = within.widened(before=reach + cleaning.MEMORY)
+    known = within.widened(before=needed_before([panel.window for panel in champion.panels], group.interval))
     first = len(known) - len(within)
     observed = store.read_counts(group, variables, known).counts
-    series, anomalous = _with_stand_ins(group, observed[:, :first], variables, known, store)
-    lower, upper = np.array([f.lower for f in fitted]), np.array([f.upper for f in fitted])
-    panels = [
-        Panel(
-            rows=n.rows,
-            positions=n.positions,
-            network_variables=n.size,
-            scaler=n.scaler,
-            lags=n.window.lags(within.starts(), group.interval, champion.zone),
-            predict=n.predict,
-        )
-        for n in champion.networks
-    ]
-    walked = walk(
-        np.concatenate([series, observed[:, first:]], axis=1),
-        anomalous,
-        first,
-        panels,
-        lower=lower,
-        upper=upper,
-        policy=group.threshold,
-        transform=transform,
-        step=group.interval,
-    )
+    evidence = Evidence([f.tests for f in fitted], step=group.interval, transform=transform)
+    direction = group.threshold.direction
+    limits = np.array([limit(f.tail_probability, direction) for f in fitted])
+    past = _past(group, champion, known, observed, first, store)
+    walked = walk(past, champion.panels, evidence, limits, group.threshold)
     counted = np.isfinite(observed[:, first:])
-    predicted, low, high = (
-        np.where(counted, transforms.inverse(walked.predicted + shift, transform), np.nan)
-        for shift in (0.0, lower[:, None], upper[:, None])
-    )
+    predicted = np.where(counted, transforms.inverse(walked.predicted, transform), np.nan)
+    low, high = evidence.bounds(predicted, limits, direction)
     return Predictions(
         fit_id=champion.fit.id,
         variables=variables,
@@ -257,40 +229,37 @@ def _predictions(group: Group, champion: _Champion, within: TimeRange, store: St
         lower=low,
         upper=high,
         residuals=walked.residuals,
-        tail_probabilities=_tail_probabilities(fitted, walked),
+        tail_probabilities=walked.tail_probabilities,
+        felt=walked.felt,
         kinds=walked.kinds,
+        tests=walked.tests,
+    )
+
+
+def _past(
+    group: Group, champion: _Champion, known: TimeRange, observed: NDArray[np.float64], first: int, store: Store
+) -> Past:
+    """Counts of the whole range, and how those before the first interval were judged in their time."""
+    shape = (len(observed), first)
+    felt, expected, anomalous = observed[:, :first], np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    if first:
+        history = TimeRange(known.start, known.start + first * known.step, known.step)
+        before = store.read_predictions(group, [f.variable for f in champion.fitted], history)
+        if before is not None:
+            felt, expected, anomalous = felt_counts(felt, before), before.predicted, before.kinds != ""
+    return Past(
+        observed=observed,
+        felt=felt,
+        expected=expected,
+        anomalous=anomalous,
+        starts=known.starts(),
+        step=known.step,
+        zone=champion.zone,
+        transform=champion.transform,
+        special=calendars.special(known.starts(), champion.zone, group.holidays),
     )
 
 
 def _rows_by(fitted: Sequence[FittedVariable], key: Any) -> dict[Any, list[int]]:
     order = sorted(range(len(fitted)), key=lambda row: (key(fitted[row]), row))
     return {found: list(rows) for found, rows in groupby(order, key=lambda row: key(fitted[row]))}
-
-
-def _with_stand_ins(
-    group: Group,
-    observed: NDArray[np.float64],
-    variables: Sequence[Variable],
-    known: TimeRange,
-    store: Store,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The history before the range, anomalous counts replaced by their predictions; and where those were."""
-    anomalous = np.zeros(observed.shape, dtype=bool)
-    predicted = np.zeros(observed.shape)
-    row = {v.name: at for at, v in enumerate(variables)}
-    if observed.shape[1]:
-        history = TimeRange(known.start, known.start + observed.shape[1] * known.step, known.step)
-        for anomaly in store.anomalies(group, history):
-            if anomaly.variable in row:
-                cell = row[anomaly.variable], (anomaly.start - known.start) // known.step
-                anomalous[cell], predicted[cell] = True, anomaly.predicted
-    replaced = cleaning.stand_in(anomalous, known.step)
-    return np.where(replaced, predicted, observed), anomalous
-
-
-def _tail_probabilities(fitted: Sequence[FittedVariable], walked: Walk) -> NDArray[np.float64]:
-    probabilities = np.full(walked.residuals.shape, np.nan)
-    for name, rows in _rows_by(fitted, lambda f: f.distribution).items():
-        parameters = np.array([fitted[row].parameters for row in rows]).T[:, :, None]
-        probabilities[rows] = tail_probability(name, list(parameters), walked.residuals[rows])
-    return probabilities

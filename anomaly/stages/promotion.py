@@ -73,7 +73,7 @@ def _serving_at(group: Group, fit: Fit, moment: datetime, store: Store) -> Fit |
 
 def _loss(group: Group, before: Sequence[FittedVariable], after: Sequence[FittedVariable]) -> str:
     """What speaks against a challenger that judges less; '' when it does not. Variables that left do not count."""
-    judged = {f.variable.name for f in before if f.distribution and f.variable.name in group.variables}
+    judged = {f.variable.name for f in before if f.distribution and group.watches(f.variable.name)}
     reasons = {f.variable.name: f.choice for f in after}
     lost = sorted(judged - {f.variable.name for f in after if f.distribution})
     if len(lost) <= LOST_SHARE * len(judged):

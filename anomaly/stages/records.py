@@ -1,23 +1,25 @@
 """The record of a fitted variable: all that judges it, and all that rebuilds why.
 
 In: how the contest went, or the reason why a variable was not in it. Out: `FittedVariable` with scaler, residuals,
-distribution and thresholds.
+distribution, tests and thresholds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import transforms
-from anomaly.detection.candidates import CONSTANT
+from anomaly.detection.candidates import CANDIDATES, CONSTANT
 from anomaly.detection.choosing import CHAMPION
-from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative
+from anomaly.detection.evidence import SINGLE, Evidence, FittedTest
+from anomaly.detection.learning import constant_tests, contest_tests
 from anomaly.detection.statuses import Judgement
-from anomaly.detection.thresholds import thresholds
+from anomaly.detection.thresholds import limit
 from anomaly.groups import Group
 from anomaly.ports import FittedVariable, Variable
 from anomaly.stages.placing import Outcome
@@ -25,10 +27,11 @@ from anomaly.stages.placing import Outcome
 CHOSEN = "chosen"
 """Among a record's errors: that of the forecast it got."""
 MOST_RESIDUALS = 2000
-"""Residuals kept per variable, the latest: enough for a distribution, a chart and a review."""
+"""Residuals kept per variable, the latest: enough for a chart and a review."""
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 def variable_seed(seed: int, name: str) -> int:
@@ -36,82 +39,155 @@ def variable_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
 
 
-def contestant_record(
-    group: Group, variable: Variable, judgement: Judgement, outcome: Outcome, row: int, probability: float
-) -> FittedVariable:
-    """Distribution and thresholds of a contestant, from the residuals of what its network was not trained on."""
-    contest, entries, champion = outcome.contest, outcome.entries, outcome.champion
-    choice, place, before = outcome.choices[row], outcome.places[row], champion.fitted[row]
-    if place is None:
-        return fallback_record(group, variable, Judgement("new", choice.reason), np.empty(0), probability)
-    predictions = champion.predictions[row] if place.kept else entries[place.candidate].predictions[row]
-    targets = contest.targets[row]
-    telling = informative(*(transforms.inverse(z, group.transform) for z in (targets, predictions)))
-    residuals = (targets - predictions)[contest.split.held_out[row] & telling]
-    residuals = _kept(residuals)
-    distribution = fit_distribution(residuals, group.distribution)
-    lower, upper = thresholds(distribution, probability, group.threshold.direction)
-    errors_by_name = {name: float(entry.mae[row]) for name, entry in entries.items()}
-    errors_by_name |= {CHAMPION: float(champion.mae[row]), CHOSEN: choice.mae}
-    kept = before if place.kept else None
-    return FittedVariable(
-        variable=variable,
-        status="fitted",
-        status_reason=judgement.reason,
-        candidate=place.candidate,
-        slot=place.slot,
-        position=place.position,
-        seed=kept.seed if kept else variable_seed(group.seed, variable.name),
-        scaler_minimum=kept.scaler_minimum if kept else float(contest.scaler.minimum[row]),
-        scaler_maximum=kept.scaler_maximum if kept else float(contest.scaler.maximum[row]),
-        mae={name: error for name, error in errors_by_name.items() if math.isfinite(error)},
-        choice=choice.reason,
-        distribution=distribution.name,
-        parameters=distribution.parameters,
-        distribution_reason=distribution.reason,
-        tail_probability=probability,
-        lower=lower,
-        upper=upper,
-        residuals=residuals,
+def chosen_predictions(outcome: Outcome) -> Floats:
+    """What each contestant's winner says of the contest, (V, N), in the transform; NaN where nobody won.
+
+    A champion that keeps its place has predicted only what the new networks were not trained on.
+    """
+    predictions = np.full(outcome.contest.targets.shape, np.nan)
+    for row, place in enumerate(outcome.places):
+        if place is not None:
+            source = outcome.champion.predictions if place.kept else outcome.entries[place.candidate].predictions
+            predictions[row] = source[row]
+    return predictions
+
+
+def contestant_records(
+    group: Group,
+    variables: list[Variable],
+    judgements: list[Judgement],
+    outcome: Outcome,
+    *,
+    observed: Floats,
+    felt: Floats,
+    ordinary: Mask,
+    probabilities: Sequence[float],
+) -> list[FittedVariable]:
+    """Tests and thresholds of all contestants, from what their winners say of the history.
+
+    Args:
+        observed, felt: (V, T) the history, as counted and with stand-ins.
+        ordinary: (V, T) intervals that stand for what is normal.
+        probabilities: (V,) of one interval being called anomalous by chance.
+    """
+    predictions = chosen_predictions(outcome)
+    tests = contest_tests(
+        outcome.contest,
+        predictions,
+        observed=observed,
+        felt=felt,
+        ordinary=ordinary,
+        distribution=group.distribution,
     )
-
-
-def _kept(residuals: Floats) -> Float32:
-    """The latest finite ones, as they are stored: distributions are fitted to these, so that they can be again."""
-    return residuals[np.isfinite(residuals)][-MOST_RESIDUALS:].astype(np.float32)
+    records = []
+    for row, (variable, judgement) in enumerate(zip(variables, judgements, strict=True)):
+        place = outcome.places[row]
+        probability = probabilities[row]
+        if place is None:
+            unjudged = Judgement("new", outcome.choices[row].reason)
+            records.append(fallback_record(group, variable, unjudged, np.empty(0), np.empty(0, bool), probability))
+            continue
+        kept = outcome.champion.fitted[row] if place.kept else None
+        scaler = outcome.contest.scaler_of(CANDIDATES[place.candidate])
+        known = ordinary[row, outcome.contest.at]
+        errors = {name: float(entry.mae[row]) for name, entry in outcome.entries.items()}
+        errors |= {CHAMPION: float(outcome.champion.mae[row]), CHOSEN: outcome.choices[row].mae}
+        records.append(
+            _record(
+                group,
+                variable,
+                judgement,
+                candidate=place.candidate,
+                slot=place.slot,
+                position=place.position,
+                seed=kept.seed if kept else variable_seed(group.seed, variable.name),
+                scaler=(kept.scaler_minimum, kept.scaler_maximum)
+                if kept
+                else (float(scaler.minimum[row]), float(scaler.maximum[row])),
+                mae={name: error for name, error in errors.items() if math.isfinite(error)},
+                choice=outcome.choices[row].reason,
+                tests=tests[row],
+                residuals=(outcome.contest.targets[row] - predictions[row])[known],
+                probability=probability,
+            )
+        )
+    return records
 
 
 def fallback_record(
-    group: Group, variable: Variable, judgement: Judgement, counts: Floats, probability: float
+    group: Group, variable: Variable, judgement: Judgement, counts: Floats, ordinary: Mask, probability: float
 ) -> FittedVariable:
     """What a variable gets that is not fitted: see `anomaly.detection.statuses`."""
-    constant, residuals = 0.0, np.empty(0, np.float32)
-    distribution = FittedDistribution("", (), "not judged, so there is none")
-    lower, upper = -math.inf, math.inf
+    constant, residuals = 0.0, np.empty(0)
+    tests: tuple[FittedTest, ...] = ()
     if judgement.status != "new":
         constant = float(transforms.forward(judgement.constant, group.transform))
-        residuals = _kept(transforms.forward(counts, group.transform) - constant)
-        distribution = fit_distribution(residuals, group.distribution)
-        lower, upper = thresholds(distribution, probability, group.threshold.direction)
-    if judgement.status == "dead":
-        lower = -math.inf
-    return FittedVariable(
-        variable=variable,
-        status=judgement.status,
-        status_reason=judgement.reason,
+        residuals = (transforms.forward(counts, group.transform) - constant)[ordinary]
+        tests = constant_tests(
+            counts[None],
+            judgement.constant,
+            ordinary[None],
+            distribution=group.distribution,
+            step=group.interval,
+            transform=group.transform,
+        )
+    return _record(
+        group,
+        variable,
+        judgement,
         candidate="" if judgement.status == "new" else CONSTANT,
         slot="",
         position=0,
         seed=variable_seed(group.seed, variable.name),
-        scaler_minimum=constant,
-        scaler_maximum=constant,
+        scaler=(constant, constant),
         mae={},
         choice=f"{judgement.status}: {judgement.reason}",
-        distribution=distribution.name,
-        parameters=distribution.parameters,
-        distribution_reason=distribution.reason,
+        tests=tests,
+        residuals=residuals,
+        probability=probability,
+    )
+
+
+def _record(
+    group: Group,
+    variable: Variable,
+    judgement: Judgement,
+    *,
+    candidate: str,
+    slot: str,
+    position: int,
+    seed: int,
+    scaler: tuple[float, float],
+    mae: dict[str, float],
+    choice: str,
+    tests: tuple[FittedTest, ...],
+    residuals: Floats,
+    probability: float,
+) -> FittedVariable:
+    single = next((test for test in tests if test.test == SINGLE), None)
+    lower, upper = -math.inf, math.inf
+    if single is not None:
+        limits = np.array([limit(probability, group.threshold.direction)])
+        evidence = Evidence([tests], step=group.interval, transform=group.transform)
+        lower, upper = (float(side[0]) for side in evidence.thresholds(limits, group.threshold.direction))
+    return FittedVariable(
+        variable=variable,
+        status=judgement.status,
+        status_reason=judgement.reason,
+        candidate=candidate,
+        slot=slot,
+        position=position,
+        seed=seed,
+        scaler_minimum=scaler[0],
+        scaler_maximum=scaler[1],
+        mae=mae,
+        choice=choice,
+        distribution=single.family if single else "",
+        parameters=single.parameters if single else (),
+        distribution_reason=single.reason if single else "not judged, so there is none",
         tail_probability=probability,
         lower=lower,
         upper=upper,
-        residuals=residuals,
+        residuals=residuals[np.isfinite(residuals)][-MOST_RESIDUALS:].astype(np.float32),
+        tests=tests,
     )

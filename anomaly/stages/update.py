@@ -27,6 +27,7 @@ from anomaly.detection import completeness
 from anomaly.detection.grid import CountGrid, pad
 from anomaly.exceptions import InvalidRangeError
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import TOTAL
 from anomaly.ports import DataChecks, EventSource, RejectedRow, SourceCounts, Store, Variable
 
 log = logging.getLogger(__name__)
@@ -128,8 +129,8 @@ def _update(
         start=within.start.isoformat(),
         end=within.end.isoformat(),
         intervals=len(within),
-        variables=len(variables),
-        new_variables=tuple(v.name for v in variables if v.name not in before),
+        variables=sum(v.name != TOTAL for v in variables),
+        new_variables=tuple(v.name for v in variables if v.name not in before | {TOTAL}),
         rows_read=rows_read,
         events=events,
         changed_counts=changed,
@@ -241,6 +242,8 @@ def _enrol(group: Group, chunk: TimeRange, counted: SourceCounts, store: Store) 
     first = _first_seen(chunk, counted) | {name: group.first_interval() for name in group.variables.names or ()}
     earlier = {name: at for name, at in first.items() if name not in known or at < known[name].first_interval}
     typed = {n: known[n].first_interval for n, k in kinds.items() if k and n in known and known[n].type is None}
+    if group.total and TOTAL not in known and len(known.keys() | first.keys()) > 1:
+        earlier[TOTAL], kinds[TOTAL] = chunk.start, "numeric"
     found = typed | earlier
     if not found:
         return variables
@@ -286,4 +289,11 @@ def _grids(
 
 
 def _padded(variables: Sequence[Variable], within: TimeRange, cells: NDArray[np.int64]) -> CountGrid:
-    return pad([v.name for v in variables], [v.first_interval for v in variables], within, cells)
+    grid = pad([v.name for v in variables], [v.first_interval for v in variables], within, cells)
+    if TOTAL not in grid.variables:
+        return grid
+    row = grid.variables.index(TOTAL)
+    begun = np.isfinite(grid.counts[row])
+    counts = grid.counts.copy()
+    counts[row] = np.where(begun, np.nansum(np.delete(counts, row, axis=0), axis=0), np.nan)
+    return CountGrid(grid.variables, grid.starts, counts)

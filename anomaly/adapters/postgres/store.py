@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from anomaly.adapters.postgres.connecting import connected
 from anomaly.detection.causes import Shared
 from anomaly.detection.completeness import Filling, punctual
+from anomaly.detection.evidence import as_json, from_json
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, IncidentVariable
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.durations import format_duration
+from anomaly.groups.model import TOTAL
 from anomaly.ports import (
     Fit,
     FittedVariable,
@@ -52,7 +54,8 @@ _CELLS_AT_ONCE = 300_000
 _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
 _PREDICTION_COLUMNS = (
-    "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, kind"
+    "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, felt, "
+    "kind, test"
 )
 
 
@@ -129,7 +132,7 @@ class PostgresStore:
                 (group.name,),
             )
             met = tuple(Variable(*row) for row in cursor.fetchall())
-        return met if left_out else tuple(v for v in met if v.name in group.variables)
+        return met if left_out else tuple(v for v in met if group.watches(v.name))
 
     def write_counts(self, group: Group, variables: Sequence[Variable], grid: CountGrid) -> int:  # noqa: ARG002
         ids = np.array([v.id for v in variables], dtype=np.int64)
@@ -432,7 +435,7 @@ class PostgresStore:
                 cursor,
                 "INSERT INTO fitted_variables (fit_id, variable_id, status, status_reason, candidate, slot, position, "
                 "seed, scaler_minimum, scaler_maximum, mae, choice, distribution, parameters, distribution_reason, "
-                "tail_probability, lower, upper, residuals) VALUES %s",
+                "tail_probability, lower, upper, residuals, tests) VALUES %s",
                 [
                     (
                         fit_id,
@@ -454,6 +457,7 @@ class PostgresStore:
                         float(f.lower),
                         float(f.upper),
                         [float(r) for r in f.residuals],
+                        psycopg2.extras.Json(as_json(f.tests)),
                     )
                     for f in fitted
                 ],
@@ -487,7 +491,7 @@ class PostgresStore:
                 "SELECT v.id, v.name, v.type, v.first_interval, f.status, f.status_reason, f.candidate, f.slot, "
                 "f.position, f.seed, f.scaler_minimum, f.scaler_maximum, f.mae, f.choice, f.distribution, "
                 "f.parameters, f.distribution_reason, f.tail_probability, f.lower, f.upper, "
-                "CASE WHEN %s THEN array_to_string(f.residuals, ' ') ELSE '' END "
+                "CASE WHEN %s THEN array_to_string(f.residuals, ' ') ELSE '' END, f.tests "
                 "FROM fitted_variables f JOIN variables v ON v.id = f.variable_id WHERE f.fit_id = %s "
                 'AND (%s::text[] IS NULL OR v.name = ANY(%s::text[])) ORDER BY v.name COLLATE "C"',
                 (residuals, fit_id, *(2 * [None if names is None else list(names)])),
@@ -512,6 +516,7 @@ class PostgresStore:
                     lower=row[18],
                     upper=row[19],
                     residuals=np.array(row[20].split(), dtype=np.float32),
+                    tests=from_json(row[21]),
                 )
                 for row in cursor.fetchall()
             )
@@ -540,9 +545,10 @@ class PostgresStore:
                 np.full(rows.shape, p.fit_id),
                 *(
                     values[rows, columns]
-                    for values in (p.observed, p.predicted, p.lower, p.upper, p.residuals, p.tail_probabilities)
+                    for values in (p.observed, p.predicted, p.lower, p.upper, p.residuals, p.tail_probabilities, p.felt)
                 ),
                 kinds,
+                p.tests[rows, columns],
             ]
         )
         with self._cursor() as cursor:
@@ -560,10 +566,13 @@ class PostgresStore:
                 "ON CONFLICT (variable_id, interval_start) DO UPDATE SET fit_id = excluded.fit_id, "
                 "observed = excluded.observed, predicted = excluded.predicted, lower = excluded.lower, "
                 "upper = excluded.upper, residual = excluded.residual, "
-                "tail_probability = excluded.tail_probability, kind = excluded.kind "
+                "tail_probability = excluded.tail_probability, felt = excluded.felt, kind = excluded.kind, "
+                "test = excluded.test "
                 "WHERE (predictions.fit_id, predictions.observed, predictions.predicted, predictions.lower, "
-                "predictions.upper, predictions.kind) IS DISTINCT FROM (excluded.fit_id, excluded.observed, "
-                "excluded.predicted, excluded.lower, excluded.upper, excluded.kind)"
+                "predictions.upper, predictions.tail_probability, predictions.felt, predictions.kind, "
+                "predictions.test) IS DISTINCT FROM (excluded.fit_id, excluded.observed, excluded.predicted, "
+                "excluded.lower, excluded.upper, excluded.tail_probability, excluded.felt, excluded.kind, "
+                "excluded.test)"
             )
         return int(np.count_nonzero(kinds != ""))
 
@@ -580,16 +589,21 @@ class PostgresStore:
         shape = (len(variables), len(within))
         numbers = {
             name: np.full(shape, np.nan)
-            for name in ("observed", "predicted", "lower", "upper", "residuals", "tail_probabilities")
+            for name in ("observed", "predicted", "lower", "upper", "residuals", "tail_probabilities", "felt")
         }
-        kinds = np.full(shape, "", dtype="<U16")
+        kinds, tests = (np.full(shape, "", dtype="<U16") for _ in range(2))
         rows = _positions(np.array([v.id for v in variables]), np.array([row[0] for row in found]))
         columns = np.array([(row[1] - within.start) // within.step for row in found])
         for at, name in enumerate(numbers, start=3):
             numbers[name][rows, columns] = [row[at] for row in found]
-        kinds[rows, columns] = [row[9] for row in found]
+        kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (10, 11))
         return Predictions(
-            fit_id=found[-1][2], variables=tuple(variables), starts=within.starts(), kinds=kinds, **numbers
+            fit_id=found[-1][2],
+            variables=tuple(variables),
+            starts=within.starts(),
+            kinds=kinds,
+            tests=tests,
+            **numbers,
         )
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
@@ -831,13 +845,13 @@ class PostgresStore:
     def totals(self, group: Group) -> Mapping[str, int]:
         with self._cursor() as cursor:
             cursor.execute(
-                "SELECT (SELECT count(*) FROM variables WHERE group_name = %(g)s), "
+                "SELECT (SELECT count(*) FROM variables WHERE group_name = %(g)s AND name <> %(total)s), "
                 "(SELECT count(DISTINCT interval_start) FROM counts c JOIN variables v ON v.id = c.variable_id "
                 " WHERE group_name = %(g)s), "
                 "(SELECT coalesce(sum(events), 0)::bigint FROM counts c JOIN variables v ON v.id = c.variable_id "
-                " WHERE group_name = %(g)s), "
+                " WHERE group_name = %(g)s AND name <> %(total)s), "
                 "(SELECT coalesce(sum(copies), 0)::bigint FROM quarantine WHERE group_name = %(g)s)",
-                {"g": group.name},
+                {"g": group.name, "total": TOTAL},
             )
             return dict(zip(("variables", "intervals", "events", "quarantined"), cursor.fetchone() or (), strict=True))
 

@@ -1,0 +1,34 @@
+"""What judges a variable is several tests; what an interval counted as for later ones is kept.
+
+A fit from before knows one test, that of single intervals: it is read as such.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = """
+ALTER TABLE fitted_variables ADD COLUMN tests jsonb NOT NULL DEFAULT '[]';
+COMMENT ON COLUMN fitted_variables.tests IS 'family, parameters and calibration of each test, as JSON';
+ALTER TABLE predictions ADD COLUMN felt double precision;
+COMMENT ON COLUMN predictions.felt IS
+    'what the interval counts as for later ones: as observed, or a stand-in where it was anomalous or a special day';
+"""
+
+_NO_COLUMNS = """
+ALTER TABLE predictions DROP COLUMN felt;
+ALTER TABLE fitted_variables DROP COLUMN tests;
+"""
+
+
+def upgrade() -> None:
+    op.execute(_COLUMNS)
+
+
+def downgrade() -> None:
+    op.execute(_NO_COLUMNS)

@@ -1,0 +1,658 @@
+"""How strongly each interval of each variable speaks against being ordinary: several tests, one probability.
+
+In: counts and their predictions, in time. Out: per test and interval the evidence, and one tail probability per
+interval that means what it says.
+
+=============  ======================================================================================  =============
+test           asks                                                                                    of
+=============  ======================================================================================  =============
+``single``     is this interval too far from its prediction?                                           all
+``sum-<k>``    are the latest k intervals together too far from their outlook, and the newest one too?   all
+``frozen``     has the same count been repeated too often?                                             regular ones
+``silence``    has nothing been written for too long?                                                  rare ones
+``level``      are the latest three days together too far from theirs?                                 regular ones
+=============  ======================================================================================  =============
+
+A prediction follows what happens: by the evening it expects the day's losses to go on, and sums of its residuals have
+forgotten them. So sums are compared with the *outlook*, what was expected before the day began
+(`anomaly.detection.channels`).
+
+*Regular* variables are tested in the transform, A(sum of counts) - A(sum of predictions), because transforming after
+adding up keeps one scale for an hour and for a day. *Rare* ones (fewer than three events per interval) are tested by
+the distribution of their counts as long as fewer than three are expected together: negative binomial with the scatter
+that their history shows, Poisson where it shows none. Silence is measured in expected events since the last write,
+which turns any daily pattern into a steady clock (the time-rescaling theorem), and compared with the gaps of the
+history.
+
+Evidence is -ln p. A fitted family is believed for the bulk of a variable's history only; how fast its far tail really
+falls is measured: `Calibration` maps evidence such that one in ten intervals of the history exceeds ln 10, and beyond
+follows the mean excess of those (censored, so that a past incident does not widen it; shrunk towards the group's, so
+that few excesses do not decide). The same map, once more, turns the strongest evidence of all tests into the final
+probability: nobody has to guess how many independent tests overlapping sums amount to.
+
+Sources:
+    Peaks over threshold: J. Pickands, "Statistical inference using extreme order statistics", 1975; in -ln p the
+    excesses of a right model are exponential with mean 1. Censored mean: J. F. Lawless, "Statistical models and
+    methods for lifetime data", 2003, section 4.1. Time-rescaling: E. N. Brown et al., "The time-rescaling theorem and
+    its application to neural spike train data analysis", 2002. Sums over several lengths: E. S. Page, "Continuous
+    inspection schemes", 1954, is the idea's root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly.detection import transforms
+from anomaly.detection.backtests import LEAST_EXPECTED
+from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative, robust_scale
+from anomaly.detection.statuses import RARE_RATE
+from anomaly.groups.model import Direction, Transform
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SINGLE, FROZEN, SILENCE, LEVEL, ANY = "single", "frozen", "silence", "level", "any"
+SUMS = (3, 6, 24)
+"""Intervals that are added up."""
+FROZEN_REACH = 48
+"""Intervals of one value that are told apart; longer runs count as this long."""
+SILENCE_REACH = timedelta(days=7)
+LEVEL_REACH = timedelta(days=3)
+
+KNEE = 0.1
+"""Share of the history beyond which the measured tail begins."""
+_KNEE = -np.log(KNEE)
+CENSORED = 3.0
+"""Excesses count as at most this: about one in twenty is naturally larger, all of a past incident's are."""
+PRIOR = 30.0
+"""Excesses that the group's tail weighs as much as."""
+SLOPES = (0.7, 3.0)
+KNEES = (0.5, 8.0)
+LEAST_EXCESSES = 10
+LARGEST = 27.6
+"""-ln of 1e-12, the smallest probability that is told."""
+DEGREES = 8.0
+LEVEL_DEGREES, LEVEL_WIDER = 3.0, 1.5
+"""A history holds few independent stretches of three days: their scale is known badly."""
+FLOORS: Mapping[str, float] = {SINGLE: 0.5, "sum-3": 0.4, "sum-6": 0.3, "sum-24": 0.2, LEVEL: 0.3}
+"""Smallest scale in Anscombe's transform, where Poisson counts have 1."""
+LEAST_GAP = 0.15
+"""Expected events; gaps are not told apart more finely."""
+LEAST_GAPS = 10
+_TINY = 1e-300
+_BLOCK_CELLS = 50_000
+"""Variables x intervals whose trailing windows are held at a time: up to a week each, 70 MB."""
+
+
+def tests_of(*, rare: bool) -> tuple[str, ...]:
+    """The tests that such a variable takes, in the order in which ties are told."""
+    sums = tuple(f"sum-{k}" for k in SUMS)
+    return (SINGLE, SILENCE, *sums) if rare else (SINGLE, FROZEN, *sums, LEVEL)
+
+
+def memory(step: timedelta) -> int:
+    """Intervals before the one that is judged that its evidence looks at."""
+    return max(FROZEN_REACH, SUMS[-1], SILENCE_REACH // step, LEVEL_REACH // step)
+
+
+# --- calibration ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Evidence e becomes ``e * ln(10) / knee`` up to the knee, and ``ln(10) + (e - knee) / slope`` beyond."""
+
+    knee: float = float(_KNEE)
+    slope: float = 1.0
+
+    def __call__(self, evidence: Floats) -> Floats:
+        return calibrated(evidence, np.float64(self.knee), np.float64(self.slope))
+
+    def inverse(self, evidence: float) -> float:
+        """The evidence that becomes this."""
+        if evidence <= _KNEE:
+            return float(evidence * self.knee / _KNEE)
+        return float(self.knee + (evidence - _KNEE) * self.slope)
+
+
+IDENTITY = Calibration()
+
+
+def calibrated(evidence: Floats, knee: Floats | np.float64, slope: Floats | np.float64) -> Floats:
+    """`Calibration` of many at once; arguments broadcast."""
+    return np.asarray(np.where(evidence <= knee, evidence * (_KNEE / knee), _KNEE + (evidence - knee) / slope))
+
+
+def excesses(evidence: Floats) -> tuple[float, float, int]:
+    """Knee, sum of censored excesses, and how many were not censored, of a history (M,); NaN left out.
+
+    A history that hardly ever shows evidence (frozen values) says nothing about tails: knee of ln 10, no excesses.
+    """
+    known = evidence[np.isfinite(evidence)]
+    if known.size < LEAST_EXCESSES / KNEE:
+        return float(_KNEE), 0.0, 0
+    knee = float(np.clip(np.quantile(known, 1 - KNEE), *KNEES))
+    beyond = known[known > knee] - knee
+    if beyond.size < LEAST_EXCESSES:
+        return max(knee, float(_KNEE)), 0.0, 0
+    return knee, float(np.minimum(beyond, CENSORED).sum()), int((beyond < CENSORED).sum())
+
+
+def calibrations(histories: Sequence[Floats]) -> list[Calibration]:
+    """One for each variable's evidence over its history; the shorter a history, the nearer its tail to the group's."""
+    found = [excesses(history) for history in histories]
+    own = [total / number for _, total, number in found if number >= LEAST_EXCESSES]
+    pooled = float(np.clip(np.median(own), 0.8, 2.0)) if own else 1.0
+    return [
+        Calibration(knee, float(np.clip((total + PRIOR * pooled) / (number + PRIOR), *SLOPES)))
+        for knee, total, number in found
+    ]
+
+
+# --- what is fitted ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FittedTest:
+    """One test of one variable: its family, the family's parameters, and how its evidence is calibrated.
+
+    Families: a name in ``scipy.stats`` with its parameters (of the residual in the transform); ``counts`` with the
+    excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by which the longer
+    half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
+    the distance of two values; ``any`` without.
+    """
+
+    test: str
+    family: str
+    parameters: tuple[float, ...]
+    calibration: Calibration
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What evidence is taken from: V variables over T intervals."""
+
+    observed: Floats
+    """(V, T) as written."""
+    felt: Floats
+    """(V, T) what sums see: stand-ins for earlier anomalies, and of special days what was beyond the ordinary, on top
+    of their outlook."""
+    expected: Floats
+    """(V, T) predictions, on special days what of the ordinary is nearest; NaN where there was none."""
+    outlook: Floats
+    """(V, T) what was expected before the day began; NaN where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the tests found at n intervals."""
+
+    found: dict[str, Floats]
+    """Per test, (V, n): calibrated evidence, negative for too few, positive for too many; 0 for none."""
+    sums: dict[str, tuple[Floats, Floats]]
+    """Per test that compares sums, (V, n): what was felt and what was expected."""
+
+
+def _sums(series: Series, at: NDArray[np.int64], lengths: Sequence[int]) -> dict[int, tuple[Floats, Floats]]:
+    """Per length what was felt and what was expected of the intervals that end at these positions, (V, n); NaN where
+    one is unknown. A single interval has its prediction, several have their outlook."""
+    longest = max(lengths)
+    felt, outlook = (_latest(values, at, longest) for values in (series.felt, series.outlook))
+    sums = {k: (felt[..., -k:].sum(axis=2), outlook[..., -k:].sum(axis=2)) for k in lengths}
+    return sums | {1: (series.observed[:, at], series.expected[:, at])}
+
+
+def _latest(values: Floats, at: NDArray[np.int64], length: int) -> Floats:
+    """(V, n, length), oldest first, of (V, T) and positions (n,); NaN before the beginning.
+
+    A copy with the lengths side by side: their sums are added up in the same order for one position and for many.
+    """
+    positions = at[:, None] + np.arange(1 - length, 1)
+    found = values[:, np.maximum(positions, 0)]
+    if positions[0, 0] < 0:
+        found[:, positions < 0] = np.nan
+    return found
+
+
+def departure(felt: Floats, expected: Floats, length: int, transform: Transform) -> Floats:
+    """Of sums over so many intervals, in the transform, on the scale of a single interval's."""
+    if transform is Transform.ANSCOMBE:
+        return transforms.forward(felt, transform) - transforms.forward(expected, transform)
+    return np.asarray((felt - expected) / np.sqrt(length))
+
+
+def _run_evidence(series: Series, at: NDArray[np.int64], same: Floats, transform: Transform) -> Floats:
+    """-ln of the probability that a run of equal values came about, (V, n); 0 where the newest value is new.
+
+    Args:
+        same: (V, T) -ln of the probability that an interval repeats the one before.
+    """
+    values = _latest(series.observed, at, FROZEN_REACH + 1)
+    newest = values[..., -1:]
+    alive = values[..., -2::-1] == newest  # from the interval before, back
+    if transform is Transform.ANSCOMBE:
+        alive &= newest > 0  # a run of zeros is silence, and told as such
+    alive = np.logical_and.accumulate(alive, axis=2)
+    unlikely = np.nan_to_num(_latest(same, at, FROZEN_REACH)[..., ::-1])
+    return np.asarray(np.where(alive, unlikely, 0.0).sum(axis=2))
+
+
+def _waits(series: Series, at: NDArray[np.int64], reach: int) -> Floats:
+    """Expected events since the last write, (V, n); 0 where there was one."""
+    alive = np.logical_and.accumulate(_latest(series.observed, at, reach)[..., ::-1] == 0, axis=2)
+    expected = np.nan_to_num(_latest(series.expected, at, reach)[..., ::-1])
+    return np.asarray(np.where(alive, expected, 0.0).sum(axis=2))
+
+
+def repeats(
+    observed: Floats, expected: Floats, location: Floats, scale: Floats, half: Floats, transform: Transform
+) -> Floats:
+    """-ln of the probability that an interval's value is the one before it, (V, T - 1), from the second on."""
+    from scipy.special import stdtr
+
+    predicted = transforms.forward(expected[:, 1:], transform) + location[:, None]
+    before = observed[:, :-1]
+    high = transforms.forward(before + half[:, None], transform)
+    low_counts = before - half[:, None]
+    low = transforms.forward(np.maximum(low_counts, 0) if transform is Transform.ANSCOMBE else low_counts, transform)
+    probability = stdtr(DEGREES, (high - predicted) / scale[:, None]) - stdtr(
+        DEGREES, (low - predicted) / scale[:, None]
+    )
+    return np.asarray(-np.log(np.clip(probability, 1e-6, 1.0)))
+
+
+def two_sided(family: str, parameters: Sequence[Floats], residuals: Floats) -> Floats:
+    """-ln of twice the smaller tail, clipped to [0, 27.6]; NaN stays."""
+    from scipy import special, stats
+
+    with np.errstate(all="ignore"):
+        if family == "t":
+            degrees, location, scale = parameters
+            tail = special.stdtr(degrees, -np.abs((residuals - location) / scale))
+        elif family == "norm":
+            location, scale = parameters
+            tail = special.ndtr(-np.abs((residuals - location) / scale))
+        else:
+            frozen = getattr(stats, family)
+            below, above = frozen.cdf(residuals, *parameters), frozen.sf(residuals, *parameters)
+            # Far out, scipy's non-central t gives NaN for one side or for both: then the other side tells, or none.
+            lost = np.isnan(below) & np.isnan(above)
+            below = np.where(np.isnan(below), 1 - above, below)
+            above = np.where(np.isnan(above), 1 - below, above)
+            tail = np.where(lost & np.isfinite(residuals), 0.0, np.minimum(below, above))
+        evidence = -np.log(np.maximum(2 * tail, _TINY))
+    return np.where(np.isfinite(residuals), np.clip(evidence, 0.0, LARGEST), np.nan)
+
+
+def of_counts(total: Floats, expected: Floats, phi: Floats) -> Floats:
+    """-ln of twice the smaller tail of a count under a negative binomial law; Poisson where phi is 0.
+
+    Args:
+        total: (V, n) counts; stand-ins make some of them fractions, which are rounded.
+        expected: (V, n) means.
+        phi: (V, 1) excess scatter.
+    """
+    from scipy import special
+
+    y, m = np.round(total), expected
+    size = 1 / np.maximum(phi, 1e-9)
+    share = size / (size + m)
+    with np.errstate(all="ignore"):
+        poisson = phi < 1e-6
+        below = np.where(poisson, special.pdtr(y, m), special.betainc(size, y + 1, share))
+        above = np.where(poisson, special.pdtrc(y - 1, m), special.betainc(y, size, 1 - share))
+        above = np.where(y <= 0, 1.0, above)
+        evidence = -np.log(np.clip(2 * np.minimum(below, above), _TINY, 1.0))
+    return np.where(np.isfinite(total) & np.isfinite(expected), np.clip(evidence, 0.0, LARGEST), np.nan)
+
+
+def _count_bounds(expected: Floats, phi: Floats, tail: Floats) -> tuple[Floats, Floats]:
+    """(P, n) counts: fewer than the lower, or more than the upper, have less than this tail (P,)."""
+    from scipy import stats
+
+    low, high = np.empty(expected.shape), np.empty(expected.shape)
+    for row, (m, scatter, p) in enumerate(zip(expected, phi, np.maximum(tail, 1e-15), strict=True)):
+        size = 1 / max(scatter, 1e-9)
+        law = stats.poisson(m) if scatter < 1e-6 else stats.nbinom(size, size / (size + m))
+        low[row], high[row] = law.ppf(p), law.isf(p)
+    return low, high
+
+
+def of_waits(waits: Floats, median: Floats, excess: Floats) -> Floats:
+    """-ln of the probability of a longer gap: half of all gaps are longer than the median, and what they are longer is
+    exponential. Waits, medians and excesses are in expected events."""
+    short = waits / median * np.log(2)
+    evidence = np.where(waits <= median, short, np.log(2) + (waits - median) / excess)
+    return np.asarray(np.clip(evidence, 0.0, LARGEST))
+
+
+# --- taking evidence --------------------------------------------------------------------------------------------
+
+
+class Evidence:
+    """The tests of V variables, ready to be asked of any intervals, one at a time or many at once.
+
+    Args:
+        fitted: (V,) each variable's tests; an empty tuple for one that is not judged.
+        step: length of an interval.
+        transform: of the group.
+    """
+
+    def __init__(self, fitted: Sequence[Sequence[FittedTest]], *, step: timedelta, transform: Transform) -> None:
+        self._step, self._transform = step, transform
+        self.variables = len(fitted)
+        self.names = (SINGLE, FROZEN, SILENCE, *(f"sum-{k}" for k in SUMS), LEVEL)
+        by_test: dict[str, dict[int, FittedTest]] = {name: {} for name in (*self.names, ANY)}
+        for row, tests in enumerate(fitted):
+            for test in tests:
+                by_test[test.test][row] = test
+        self.rare = np.array([any(test.test == SILENCE for test in tests) for tests in fitted], dtype=bool)
+        """(V,) whose outlook is a rate."""
+        self._calibration = {name: _arrays(found, self.variables) for name, found in by_test.items()}
+        self._families = {name: _by_family(found) for name, found in by_test.items()}
+
+    def prepared(self, observed: Floats, expected: Floats) -> Floats:
+        """(V, T) what runs of equal values are measured by; see `repeats`."""
+        same = np.zeros(observed.shape)
+        for rows, (location, scale, half) in self._families[FROZEN].get("repeats", []):
+            same[rows, 1:] = repeats(observed[rows], expected[rows], location, scale, half, self._transform)
+        return same
+
+    def take(self, series: Series, at: NDArray[np.int64], same: Floats) -> Taken:
+        """Asks all tests of these intervals.
+
+        Args:
+            series: up to and including the intervals asked for.
+            at: (n,) positions along T.
+            same: (V, T), `prepared`.
+        """
+        sums = _sums(series, at, (1, *SUMS, LEVEL_REACH // self._step))
+        found: dict[str, Floats] = {}
+        newest = np.sign(sums[1][0] - sums[1][1])
+        for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):
+            found[name] = self._of_sums(name, *sums[length], length, newest)
+        compared = {SINGLE: sums[1]} | {f"sum-{k}": sums[k] for k in SUMS}
+        if self._families[LEVEL]:
+            length = LEVEL_REACH // self._step
+            compared[LEVEL] = sums[length]
+            found[LEVEL] = self._of_sums(LEVEL, *compared[LEVEL], length, newest)
+        if self._families[FROZEN]:
+            found[FROZEN] = self._calibrate(FROZEN, _run_evidence(series, at, same, self._transform))
+        if self._families[SILENCE]:
+            waits = _waits(series, at, SILENCE_REACH // self._step)
+            evidence = np.zeros(waits.shape)
+            for rows, (median, excess) in self._families[SILENCE]["gaps"]:
+                evidence[rows] = of_waits(waits[rows], median[:, None], excess[:, None])
+            found[SILENCE] = -self._calibrate(SILENCE, evidence)
+        return Taken({name: np.nan_to_num(values) for name, values in found.items()}, compared)
+
+    def single_limits(self, limits: Floats) -> Floats:
+        """(V,) evidence of the test of single intervals, before calibration, at which all tests together reach these
+        limits."""
+        knee, slope = self._calibration[ANY]
+        one = np.where(limits <= _KNEE, limits * knee / _KNEE, knee + (limits - _KNEE) * slope)
+        knee, slope = self._calibration[SINGLE]
+        return np.asarray(np.where(one <= _KNEE, one * knee / _KNEE, knee + (one - _KNEE) * slope))
+
+    def thresholds(self, limits: Floats, direction: Direction = Direction.BOTH) -> tuple[Floats, Floats]:
+        """(V,) residuals of single intervals beyond which they are anomalous; infinite for rare variables, whose
+        thresholds depend on what is expected, for those that are not judged, and in a direction nobody asked for."""
+        from scipy import stats
+
+        lower, upper = np.full(self.variables, -np.inf), np.full(self.variables, np.inf)
+        tail = np.exp(-self.single_limits(limits)) / 2
+        for family, parts in self._families[SINGLE].items():
+            for rows, parameters in parts:
+                if family != "counts":
+                    frozen = getattr(stats, family)
+                    lower[rows], upper[rows] = frozen.ppf(tail[rows], *parameters), frozen.isf(tail[rows], *parameters)
+        if direction is Direction.SURGE:
+            lower[:] = -np.inf
+        if direction is Direction.DROP:
+            upper[:] = np.inf
+        return lower, upper
+
+    def bounds(self, expected: Floats, limits: Floats, direction: Direction = Direction.BOTH) -> tuple[Floats, Floats]:
+        """Single counts (V, n) beyond which an interval is anomalous, for what is expected, (V, n)."""
+        lower, upper = self.thresholds(limits, direction)
+        z = transforms.forward(expected, self._transform)
+        low, high = (transforms.inverse(z + side[:, None], self._transform) for side in (lower, upper))
+        tail = np.exp(-self.single_limits(limits)) / 2
+        for rows, (phi,) in self._families[SINGLE].get("counts", []):
+            few, many = _count_bounds(np.maximum(expected[rows], LEAST_EXPECTED), phi, tail[rows])
+            low[rows] = 0.0 if direction is Direction.SURGE else few
+            high[rows] = np.inf if direction is Direction.DROP else many
+        return np.where(np.isnan(expected), np.nan, low), np.where(np.isnan(expected), np.nan, high)
+
+    def _of_sums(self, name: str, felt: Floats, expected: Floats, length: int, newest: Floats) -> Floats:
+        evidence = np.full(felt.shape, np.nan)
+        residuals = departure(felt, expected, length, self._transform)
+        for family, parts in self._families[name].items():
+            for rows, parameters in parts:
+                columns = [p[:, None] for p in parameters]
+                if family == "counts":
+                    least = np.maximum(expected[rows], length * LEAST_EXPECTED)
+                    evidence[rows] = of_counts(felt[rows], least, columns[0])
+                else:
+                    evidence[rows] = two_sided(family, columns, residuals[rows])
+        direction = np.sign(felt - expected)
+        agreeing = direction == newest if length > 1 else np.ones(direction.shape, dtype=bool)
+        return np.asarray(self._calibrate(name, evidence) * direction * agreeing)
+
+    def _calibrate(self, name: str, evidence: Floats) -> Floats:
+        knee, slope = self._calibration[name]
+        return calibrated(evidence, knee[:, None], slope[:, None])
+
+    def together(self, found: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.int64]]:
+        """The strongest evidence of all tests, calibrated, (V, n) and signed; and which test it was, by `names`."""
+        table = np.stack([found.get(name, np.zeros(1)) + np.zeros_like(found[SINGLE]) for name in self.names])
+        best = np.abs(table).argmax(axis=0)
+        strongest = np.take_along_axis(table, best[None], axis=0)[0]
+        knee, slope = self._calibration[ANY]
+        signed = np.sign(strongest) * np.clip(calibrated(np.abs(strongest), knee[:, None], slope[:, None]), 0, LARGEST)
+        return signed, best
+
+
+def _arrays(found: Mapping[int, FittedTest], variables: int) -> tuple[Floats, Floats]:
+    knee, slope = np.full(variables, float(_KNEE)), np.ones(variables)
+    for row, test in found.items():
+        knee[row], slope[row] = test.calibration.knee, test.calibration.slope
+    return knee, slope
+
+
+def _by_family(found: Mapping[int, FittedTest]) -> dict[str, list[tuple[NDArray[np.int64], tuple[Floats, ...]]]]:
+    families: dict[str, list[int]] = {}
+    for row in sorted(found):
+        families.setdefault(found[row].family, []).append(row)
+    return {
+        family: [
+            (
+                np.array(rows),
+                tuple(np.array(values) for values in zip(*(found[r].parameters for r in rows), strict=True)),
+            )
+        ]
+        for family, rows in families.items()
+    }
+
+
+# --- fitting ----------------------------------------------------------------------------------------------------
+
+
+def fit_tests(
+    series: Series,
+    judged: Mask,
+    *,
+    rare: Mask,
+    distribution: str,
+    step: timedelta,
+    transform: Transform,
+    floors: Mapping[str, float] = FLOORS,
+) -> list[tuple[FittedTest, ...]]:
+    """The tests of V variables, fitted to their history.
+
+    Args:
+        series: the history.
+        judged: (V, T) intervals that stand for what is ordinary: observed ones of ordinary days.
+        rare: (V,) variables with few events per interval.
+        distribution: of single residuals, first choice; one of `anomaly.detection.residuals.DISTRIBUTIONS`.
+        step: length of an interval.
+        transform: of the group.
+        floors: smallest scale per test, in the transform.
+    """
+    at = np.arange(series.felt.shape[1])
+    sums = _in_blocks(lambda part: _sums(series, part, (1, *SUMS, LEVEL_REACH // step)), at, len(rare))
+    waits = _in_blocks(lambda part: {SILENCE: (_waits(series, part, SILENCE_REACH // step),)}, at, len(rare))
+    drafts: list[dict[str, FittedTest]] = []
+    for row in range(len(series.felt)):
+        usable = judged[row]
+        draft: dict[str, FittedTest] = {}
+        for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):
+            felt, expected = (part[row][usable] for part in sums[length])
+            if rare[row] and _mean(expected) < RARE_RATE:
+                draft[name] = _counts_test(name, felt, expected)
+            else:
+                chosen = distribution if name == SINGLE else "t"
+                residuals = departure(felt, expected, length, transform)
+                telling = informative(felt, expected) | (transform is not Transform.ANSCOMBE)
+                draft[name] = _residual_test(name, residuals[telling], chosen, floors)
+        if rare[row]:
+            draft[SILENCE] = _gaps_test(waits[SILENCE][0][row], series.observed[row], usable)
+        else:
+            length = LEVEL_REACH // step
+            felt, expected = (part[row][usable] for part in sums[length])
+            draft[LEVEL] = _residual_test(LEVEL, departure(felt, expected, length, transform), "t", floors)
+            draft[FROZEN] = _repeats_test(draft[SINGLE], series.observed[row][usable], transform)
+        drafts.append(draft)
+    return _calibrated(drafts, series, judged, step=step, transform=transform)
+
+
+_Parts = Mapping[Any, tuple[Floats, ...]]
+
+
+def _in_blocks(ask: Callable[[NDArray[np.int64]], _Parts], at: NDArray[np.int64], variables: int) -> _Parts:
+    """What is asked of all positions, in blocks that bound the memory that trailing windows take."""
+    block = max(1, _BLOCK_CELLS // max(1, variables))
+    parts = [ask(at[first : first + block]) for first in range(0, len(at), block)]
+    return {
+        name: tuple(np.concatenate(pieces, axis=1) for pieces in zip(*(part[name] for part in parts), strict=True))
+        for name in parts[0]
+    }
+
+
+def _found(tests: Evidence, series: Series, at: NDArray[np.int64], same: Floats) -> _Parts:
+    return {name: (evidence,) for name, evidence in tests.take(series, at, same).found.items()}
+
+
+def _calibrated(
+    drafts: Sequence[Mapping[str, FittedTest]], series: Series, judged: Mask, *, step: timedelta, transform: Transform
+) -> list[tuple[FittedTest, ...]]:
+    from dataclasses import replace
+
+    at = np.arange(series.felt.shape[1])
+    raw = Evidence([tuple(draft.values()) for draft in drafts], step=step, transform=transform)
+    same = raw.prepared(series.observed, series.expected)
+    known = judged & np.isfinite(series.felt) & np.isfinite(series.expected)
+    taken = _in_blocks(lambda part: _found(raw, series, part, same), at, len(judged))
+    history = {name: np.where(known, np.abs(e), np.nan) for name, (e,) in taken.items()}
+    names = [name for name in raw.names if name in history]
+    fitted: list[dict[str, FittedTest]] = [dict(draft) for draft in drafts]
+    for name in names:
+        rows = [row for row, draft in enumerate(drafts) if name in draft]
+        for row, found in zip(rows, calibrations([history[name][row] for row in rows]), strict=True):
+            fitted[row][name] = replace(fitted[row][name], calibration=found)
+    tested = Evidence([tuple(own.values()) for own in fitted], step=step, transform=transform)
+    taken = _in_blocks(lambda part: _found(tested, series, part, same), at, len(judged))
+    strongest = np.abs(np.stack([e for (e,) in taken.values()])).max(axis=0)
+    together = calibrations(list(np.where(known, strongest, np.nan)))
+    return [
+        (*own.values(), FittedTest(ANY, "any", (), found, "the strongest evidence of all tests, by its history"))
+        for own, found in zip(fitted, together, strict=True)
+    ]
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _residual_test(test: str, residuals: Floats, distribution: str, floors: Mapping[str, float]) -> FittedTest:
+    known = residuals[np.isfinite(residuals)]
+    floor = floors.get(test, 0.0)
+    if test == SINGLE:
+        fitted = fit_distribution(known, distribution, scale_floor=floor)
+    else:
+        middle = float(np.median(known)) if known.size else 0.0
+        scale = robust_scale(known, floor=floor) if known.size else max(floor, 1.0)
+        degrees, wider = (LEVEL_DEGREES, LEVEL_WIDER) if test == LEVEL else (DEGREES, 1.0)
+        reason = f"t with {degrees:g} degrees at {wider:g} times the robust scale {scale:.3g}"
+        fitted = FittedDistribution("t", (degrees, middle, wider * scale), reason)
+    return FittedTest(test, fitted.name, fitted.parameters, IDENTITY, fitted.reason)
+
+
+def _counts_test(test: str, felt: Floats, expected: Floats) -> FittedTest:
+    """Excess scatter by moments: the mean of (y - m)^2 - m over the mean of m^2, large squares censored."""
+    known = np.isfinite(felt) & np.isfinite(expected)
+    y, m = felt[known], np.maximum(expected[known], 1e-9)
+    phi = 0.0
+    if y.size >= 2:
+        square = (y - m) ** 2
+        most = np.quantile(square, 0.995)
+        phi = max(0.0, float((np.minimum(square, most) - m).mean() / (m**2).mean()))
+    law = "Poisson" if phi < 1e-6 else f"negative binomial, variance = mean + {phi:.3g} mean²"
+    return FittedTest(test, "counts", (phi,), IDENTITY, f"{law}; from {y.size} sums of the history")
+
+
+def _gaps_test(waits: Floats, observed: Floats, usable: Mask) -> FittedTest:
+    """Gaps are the waits just before an interval with events."""
+    ends = np.flatnonzero((observed[1:] > 0) & (waits[:-1] > 0) & usable[1:])
+    gaps = waits[ends]
+    if gaps.size < LEAST_GAPS:
+        reason = f"{gaps.size} gaps, fewer than {LEAST_GAPS}: as if events were independent, and twice as wide"
+        return FittedTest(SILENCE, "gaps", (2 * float(np.log(2)), 2.0), IDENTITY, reason)
+    median = max(float(np.median(gaps)), LEAST_GAP)
+    beyond = np.minimum(gaps[gaps > median], np.quantile(gaps, 0.99)) - median
+    excess = max(float(beyond.mean()) if beyond.size else 0.0, LEAST_GAP)
+    reason = f"half of {gaps.size} gaps exceed {median:.2g} expected events, by {excess:.2g} on average"
+    return FittedTest(SILENCE, "gaps", (median, excess), IDENTITY, reason)
+
+
+def _repeats_test(single: FittedTest, observed: Floats, transform: Transform) -> FittedTest:
+    known = observed[np.isfinite(observed)]
+    half = 0.5
+    if transform is not Transform.ANSCOMBE and known.size:
+        distances = np.diff(np.unique(known))
+        half = float(distances.min()) / 2 if distances.size else 0.5
+    location, scale = single.parameters[-2:]
+    return FittedTest(
+        FROZEN, "repeats", (location, scale, half), IDENTITY, "how likely each interval repeats the one before"
+    )
+
+
+def as_json(tests: Sequence[FittedTest]) -> list[dict[str, Any]]:
+    """For a store."""
+    return [
+        {
+            "test": t.test,
+            "family": t.family,
+            "parameters": list(t.parameters),
+            "knee": t.calibration.knee,
+            "slope": t.calibration.slope,
+            "reason": t.reason,
+        }
+        for t in tests
+    ]
+
+
+def from_json(stored: Sequence[Mapping[str, Any]]) -> tuple[FittedTest, ...]:
+    """What `as_json` wrote."""
+    return tuple(
+        FittedTest(s["test"], s["family"], tuple(s["parameters"]), Calibration(s["knee"], s["slope"]), s["reason"])
+        for s in stored
+    )
