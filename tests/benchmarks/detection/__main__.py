@@ -60,12 +60,26 @@ def _flights(seeds: Sequence[int]) -> Section:
     return flights_benchmark(seeds)
 
 
+def _nab(seeds: Sequence[int]) -> Section:
+    from tests.benchmarks.detection.nab_bench import nab_benchmark
+
+    return nab_benchmark(seeds)
+
+
+def _kpi(seeds: Sequence[int]) -> Section:
+    from tests.benchmarks.detection.kpi_bench import kpi_benchmark
+
+    return kpi_benchmark(seeds)
+
+
 SECTIONS: dict[str, Callable[[Sequence[int]], Section]] = {
     "calibration": _calibration,
     "forecast": _forecast,
     "injected": _injected,
     "peers": _peers,
     "flights": _flights,
+    "nab": _nab,
+    "kpi": _kpi,
     "prophet": _prophet,
 }
 LEFT_OUT = frozenset({"prophet"})
