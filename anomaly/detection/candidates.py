@@ -16,20 +16,38 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection.networks import dense, lstm, naive
-from anomaly.detection.windows import WindowSpec, recent_and_seasonal, same_time_in_weeks
+from anomaly.detection.networks import (
+    conv_autoencoder,
+    dense,
+    donut,
+    linear,
+    lstm,
+    lstm_autoencoder,
+    naive,
+    residual,
+    tcn,
+)
+from anomaly.detection.windows import (
+    Recent,
+    WindowSpec,
+    departures,
+    recent_and_seasonal,
+    same_time_in_weeks,
+    season,
+    seasonal_rate,
+)
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How to train: mean absolute error, Adam, early stopping per variable."""
+    """How to train: Adam, early stopping per variable on the mean absolute error, whatever the loss."""
 
     epochs: int = 50
     patience: int = 6
@@ -37,6 +55,10 @@ class Training:
     batch_size: int = 32
     """Windows per step, of every variable."""
     learning_rate: float = 2e-3
+    loss: Literal["mae", "mse"] = "mae"
+    """Of the prediction; losses that layers add come on top."""
+    weight_decay: float = 0.0
+    """Share of every weight, biases excepted, that a step takes away, per unit of the learning rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +72,44 @@ class Candidate:
     forecast: Callable[[Float32], Float32] | None = None
     """From scaled windows (V, B, L, F) to scaled predictions (V, B), without weights."""
     training: Training = Training()
+    relative: bool = False
+    """Whether what it answers is a departure from the baseline, in units of how much the series departs from it
+    (`anomaly.detection.scaling.Scaler.of_departures`); else a scaled level."""
 
 
 _weeks = partial(same_time_in_weeks, weeks=4)
 _seven = partial(recent_and_seasonal, length=7)
+
+
+def _week(step: timedelta, *, most: int = 672) -> WindowSpec:
+    """The latest intervals of seven seasons: 168 hours, 672 quarters, 49 days. A season is a day, or of days a week.
+
+    Below a quarter of an hour it stays at so many intervals, and its seven parts are no longer seasons: windows of
+    several thousand places would cost more than they tell.
+    """
+    return WindowSpec((Recent(7 * min(max(round(season(step) * timedelta(days=1) / step), 1), most // 7)),))
+
+
+_steady = Training(batch_size=64, learning_rate=5e-3)
+_noisy = Training(batch_size=64, learning_rate=3e-3)
 _large_steps = Training(batch_size=128, learning_rate=5e-3)  # an unrolled step has a high price, however few windows
+_departing = Training(epochs=60, patience=10, batch_size=64, learning_rate=3e-3, weight_decay=1.0)
 
 CANDIDATES: dict[str, Candidate] = {
     "seasonal-naive": Candidate(window=_weeks, forecast=naive.median),
+    "seasonal-rate": Candidate(window=seasonal_rate, forecast=naive.median),
+    "departure-linear": Candidate(window=departures, network=linear.network, training=_steady, relative=True),
+    "departure-16-mae": Candidate(window=departures, network=residual.network, training=_departing, relative=True),
+    "tcn": Candidate(window=_week, network=partial(tcn.network, channels=8), training=_steady),
     "dense-16-mae": Candidate(window=_seven, network=partial(dense.network, hidden=(32, 16), dropout=0.05)),
     "lstm-16-mae": Candidate(window=_seven, network=partial(lstm.network, units=16), training=_large_steps),
+    "conv-autoencoder": Candidate(
+        window=_week, network=partial(conv_autoencoder.network, channels=8, code=8), training=_steady
+    ),
+    "lstm-autoencoder": Candidate(
+        window=_week, network=partial(lstm_autoencoder.network, units=8), training=_large_steps
+    ),
+    "donut": Candidate(window=_week, network=partial(donut.network, hidden=8, code=4), training=_noisy),
 }
 """What a group's YAML may name."""
 

@@ -4,21 +4,23 @@ In: a candidate, scaled series (V, T), the windows' lags, and which windows trai
 each variable's best weights and its predictions.
 
 The V networks are one batched model (see `anomaly.detection.networks`). The loss is the sum over variables of each
-one's mean absolute error, so no gradient crosses from one to another, and Adam works element by element: the
-result is what training them one by one in the same batch order gives, without the cost per step of starting
-thousands of tiny operations. Each variable stops by itself: the weights of its best epoch are kept, and once it
-has gone `patience` epochs without a better one, nothing later counts.
+one's mean error, so no gradient crosses from one to another, and Adam works element by element: the result is what
+training them one by one in the same batch order gives, without the cost per step of starting thousands of tiny
+operations. Layers may add losses of their own, one number per window (V, B), which count where the window's error
+counts. Each variable stops by itself: the weights of its best epoch are kept, and once it has gone `patience` epochs
+without a better one, nothing later counts.
 
 Adam: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015. Stopping early on a validation set:
-L. Prechelt, "Early stopping - but when?", 1998. Dropout, which the networks use while they train: N. Srivastava et
-al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+L. Prechelt, "Early stopping - but when?", 1998. Weight decay beside Adam, not through it: I. Loshchilov, F. Hutter,
+"Decoupled weight decay regularization", 2019. Dropout, which the networks use while they train: N. Srivastava et al.,
+"Dropout: a simple way to prevent neural networks from overfitting", 2014.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from anomaly.detection.candidates import Candidate, Training
 from anomaly.detection.splits import Split
-from anomaly.detection.windows import Lags, gather
+from anomaly.detection.windows import Inputs, Lags, gather
 
 Float32 = NDArray[np.float32]
 Weights = tuple[Float32, ...]
@@ -60,7 +62,7 @@ class Trained:
 
 def train(
     candidate: Candidate,
-    series: NDArray[np.floating],
+    series: NDArray[np.floating] | Inputs,
     at: NDArray[np.int64],
     lags: Lags,
     split: Split,
@@ -73,7 +75,7 @@ def train(
 
     Args:
         candidate: one with a network.
-        series: (V, T) scaled; NaN where unknown.
+        series: (V, T) scaled; NaN where unknown. Or what each feature looks at, and what is to be predicted.
         at: (N,) indices along T of the intervals to predict.
         lags: (N, L, F) of the candidate's window.
         split: masks (V, N). Windows that are incomplete, or whose target is unknown, are left out by themselves.
@@ -81,14 +83,14 @@ def train(
         order_seed: of the order in which windows are seen, shared by all variables.
         training: how; the candidate's own when not given.
     """
-    values = series.astype(np.float32)
-    variables, (length, features) = len(values), lags.shape[1:]
+    inputs = Inputs.of(series)
+    variables, (length, features) = len(inputs), lags.shape[1:]
     together = max(1, min(_MOST_TOGETHER, _WINDOW_BYTES // max(1, 4 * len(at) * length * features)))
     batches = math.ceil(variables / together)
     together = math.ceil(variables / batches)
     trainer = _Trainer(candidate, together, (length, features), training or candidate.training)
     parts = [
-        trainer.train(values[rows], at, lags, split.take(rows), [seeds[row] for row in rows], order_seed)
+        trainer.train(inputs.take(rows), at, lags, split.take(rows), [seeds[row] for row in rows], order_seed)
         for rows in np.array_split(np.arange(variables), batches)
     ]
     return Trained(
@@ -142,11 +144,20 @@ def serving_form(candidate: Candidate, window: tuple[int, int], weights: Weights
         return path.read_bytes()
 
 
+def forecaster(candidate: Candidate, window: tuple[int, int], weights: Weights) -> Callable[[Float32], Float32]:
+    """These networks as a forecast, (V, B, L, F) to (V, B), without storing them."""
+    import tensorflow as tf
+
+    forward = tf.function(_assembled(candidate, window, weights), reduce_retracing=True)
+    return lambda windows: np.asarray(forward(tf.constant(windows, tf.float32)), np.float32)
+
+
 def read_training_form(stored: bytes) -> Weights:
     """The weights in a ``.keras`` file; Keras's safe mode refuses files that would run code."""
     import keras
 
-    import anomaly.detection.networks.layers  # noqa: F401  registers the layers' names
+    import anomaly.detection.networks.layers
+    import anomaly.detection.networks.reconstruction  # noqa: F401  both register their layers' names
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
@@ -182,13 +193,13 @@ class _Trainer:
         return self._by_size[size]
 
     def train(
-        self, series: Float32, at: NDArray[np.int64], lags: Lags, split: Split, seeds: Sequence[int], order_seed: int
+        self, inputs: Inputs, at: NDArray[np.int64], lags: Lags, split: Split, seeds: Sequence[int], order_seed: int
     ) -> Trained:
         """At most as many variables as this was made for.
 
         Once three quarters have stopped, the others go on in a smaller network, from where they are.
         """
-        windows, targets = gather(series, at, lags), series[:, at]
+        windows, targets = gather(inputs, at, lags), inputs.target[:, at]
         complete = np.isfinite(windows).all(axis=(2, 3))
         judged = complete & np.isfinite(targets)
         data = _Data(np.nan_to_num(windows), np.nan_to_num(targets), split.train & judged, split.validation & judged)
@@ -197,10 +208,10 @@ class _Trainer:
         network = self._network(self._variables)
         state = network.begin(seeds)
         kept = [weight.copy() for weight in state.weights]
-        best = np.full(len(series), np.inf)
-        waited, epochs = np.zeros(len(series), np.int64), np.zeros(len(series), np.int64)
+        best = np.full(len(inputs), np.inf)
+        waited, epochs = np.zeros(len(inputs), np.int64), np.zeros(len(inputs), np.int64)
         active: NDArray[np.bool_] = np.logical_and(data.learns.any(axis=1), data.stops.any(axis=1))
-        rows = np.arange(len(series))
+        rows = np.arange(len(inputs))
         network.load(state, data, rows)
         for epoch in range(self._training.epochs):
             if not active.any():
@@ -261,12 +272,15 @@ class _Network:
         self._training = training
         self._model = model
         self._weights = [w.value for w in model.trainable_weights]
+        decay = training.weight_decay * training.learning_rate
+        self._left = [1.0 if w.name == "bias" else 1.0 - decay for w in model.trainable_weights]
         self._others = [w.value for w in model.non_trainable_variables]
         self._others_at_first = [w.numpy() for w in self._others]
         self._means, self._squares = (
             [tf.Variable(tf.zeros_like(w), trainable=False) for w in self._weights] for _ in range(2)
         )
         self._step = tf.Variable(0.0, trainable=False)
+        self._error = {"mae": tf.abs, "mse": tf.square}[training.loss]
         self._run = tf.function(self._run_epoch)
         self._forward = tf.function(model, reduce_retracing=True)
 
@@ -346,12 +360,17 @@ class _Network:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            error = tf.abs(self._model(windows, training=True) - targets) * learns
+            error = self._error(self._model(windows, training=True) - targets)
+            error = tf.add_n([error, *self._model.losses]) * learns
             loss = tf.reduce_sum(tf.reduce_mean(error, axis=1))
         gradients = tape.gradient(loss, self._weights)
         self._step.assign_add(1.0)
         power_1, power_2 = tf.pow(_BETA_1, self._step), tf.pow(_BETA_2, self._step)
-        for weight, mean, square, gradient in zip(self._weights, self._means, self._squares, gradients, strict=True):
+        for weight, mean, square, gradient, left in zip(
+            self._weights, self._means, self._squares, gradients, self._left, strict=True
+        ):
+            if left < 1:
+                weight.assign(weight * left)
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
                 m=mean.handle,

@@ -34,6 +34,14 @@ def test_candidates_are_listed_from_the_simplest_to_the_most_complex() -> None:
     assert sizes == sorted(sizes)
 
 
+@pytest.mark.parametrize(
+    ("step", "length"),
+    [(HOUR, 168), (timedelta(minutes=15), 672), (timedelta(days=1), 49), (timedelta(days=7), 7), (HOUR / 60, 672)],
+)
+def test_a_long_context_holds_seven_seasons_and_is_no_longer_than_it_can_afford(step: timedelta, length: int) -> None:
+    assert candidate("tcn").window(step).shape == (length, 1)
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="candidate 'dense-17' is unknown; expected one of .*dense-16-mae"):
         candidate("dense-17")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache, partial
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,17 +18,20 @@ from numpy.typing import NDArray
 from anomaly.adapters.serving import load_forecaster
 from anomaly.detection import training
 from anomaly.detection.candidates import Candidate, Training, candidate
+from anomaly.detection.networks import conv_autoencoder, dense, linear, residual
+from anomaly.detection.networks.layers import begin
 from anomaly.detection.splits import Split, split_by_time
 from anomaly.detection.training import Trained
-from anomaly.detection.windows import gather
+from anomaly.detection.windows import Recent, WindowSpec, gather, recent_and_seasonal
 from anomaly.exceptions import ArtifactCorruptedError
 
 HOUR = timedelta(hours=1)
 HOURS, WARM = 400, 168
 AT = np.arange(WARM, HOURS)
 STARTS = np.datetime64("2026-01-01T00:00:00") + np.arange(HOURS) * np.timedelta64(3600, "s")
+LONGER = Training(epochs=20, patience=20, learning_rate=5e-3)
 SHORT = Training(epochs=6, patience=2, batch_size=32, learning_rate=1e-2)
-NAMES = ["dense-16-mae", "lstm-16-mae"]
+NAMES = ["dense-16-mae", "lstm-16-mae", "tcn", "conv-autoencoder", "lstm-autoencoder", "donut"]
 
 
 def lags_of(declared: Candidate) -> NDArray[np.int64]:
@@ -53,26 +59,26 @@ def trained(
     return training.train(declared, series, AT, lags_of(declared), parts, seeds=seeds, training=how)
 
 
+@cache
+def five(name: str) -> Trained:
+    return trained(name, noisy_days(5), [11, 22, 33, 44, 55], how=LONGER)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_of_networks_trains_as_each_would_alone(name: str) -> None:
-    series, seeds = noisy_days(5), [11, 22, 33, 44, 55]
+    together, row = five(name), 3
 
-    together = trained(name, series, seeds)
+    alone = trained(name, noisy_days(5)[row : row + 1], [44], how=LONGER)
 
-    for row in range(5):
-        alone = trained(name, series[row : row + 1], [seeds[row]])
-        assert together.predictions[row] == pytest.approx(alone.predictions[0], abs=1e-4)
-        assert together.epochs[row] == alone.epochs[0]
+    assert together.predictions[row] == pytest.approx(alone.predictions[0], abs=1e-4)
+    assert together.epochs[row] == alone.epochs[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_learns(name: str) -> None:
-    series = noisy_days(2)
-    targets = series[:, AT]
+    targets = noisy_days(5)[:, AT]
 
-    result = trained(name, series, [1, 2], how=Training(epochs=30, learning_rate=1e-2))
-
-    error = np.abs(result.predictions - targets)[:, -40:].mean(axis=1)
+    error = np.abs(five(name).predictions - targets)[:, -40:].mean(axis=1)
     flat = np.abs(np.median(targets, axis=1, keepdims=True) - targets)[:, -40:].mean(axis=1)
     assert (error < flat / 3).all()
 
@@ -167,6 +173,59 @@ def test_windows_that_are_masked_out_teach_nothing() -> None:
     assert np.isfinite(with_gap.validation_mae).all()
 
 
+def test_windows_that_are_masked_out_teach_an_autoencoder_nothing_either() -> None:
+    """What it adds for rebuilding a window is masked as its forecast's error is."""
+    declared = Candidate(window=lambda _: WindowSpec((Recent(14),)), network=conv_autoencoder.network)
+    lags, series = lags_of(declared), noisy_days(1)
+    usable = np.ones((1, len(AT)), bool)
+    usable[:, 30:50] = False
+    moved = series.copy()
+    moved[0, AT[32:36]] += 5.0  # seen by the windows 33 to 49, and nowhere else
+
+    clean, affected = (
+        training.train(declared, s, AT, lags, split_by_time(usable), seeds=[1], training=SHORT) for s in (series, moved)
+    )
+
+    assert all(np.array_equal(a, b) for a, b in zip(clean.weights, affected.weights, strict=True))
+    assert not np.array_equal(clean.predictions[:, 33:50], affected.predictions[:, 33:50])
+
+
+@pytest.mark.parametrize(("loss", "place"), [("mae", np.log(2)), ("mse", 1.0)])
+def test_the_loss_decides_whether_the_median_or_the_mean_is_forecast(loss: Literal["mae", "mse"], place: float) -> None:
+    series = np.random.default_rng(0).exponential(1.0, (8, HOURS))
+    declared = Candidate(window=lambda _: WindowSpec((Recent(1),)), network=linear.network)
+    how = Training(epochs=60, patience=60, learning_rate=1e-2, loss=loss)
+    split = split_by_time(np.ones((8, len(AT)), bool))
+
+    result = training.train(declared, series, AT, lags_of(declared), split, seeds=range(8), training=how)
+
+    assert result.predictions.mean() == pytest.approx(place, abs=0.12)
+
+
+def test_weight_decay_is_that_of_adamw_and_spares_the_biases() -> None:
+    import keras
+
+    series = noisy_days(1)
+    declared = Candidate(window=partial(recent_and_seasonal, length=7), network=partial(dense.network, dropout=0.0))
+    lags, split = lags_of(declared), split_by_time(np.ones((1, len(AT)), bool))
+    how = Training(epochs=1, batch_size=40, learning_rate=1e-2, weight_decay=2.0)
+
+    result = training.train(declared, series, AT, lags, split, seeds=[3], training=how)
+
+    network = dense.network(1, (7, 2), dropout=0.0)
+    for variable, array in zip(network.trainable_weights, begin(network, [3]), strict=True):
+        variable.assign(array)
+    optimizer = keras.optimizers.AdamW(learning_rate=1e-2, weight_decay=2.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    network.compile(optimizer, "mae")
+    order = np.random.default_rng([0, 0]).permutation(np.flatnonzero(split.train[0]))
+    for first in range(0, len(order), 40):
+        batch = AT[order[first : first + 40]]
+        network.train_on_batch(gather(series, batch, lags[batch - WARM]), series[:, batch].astype(np.float32))
+    for ours, theirs in zip(result.weights, network.trainable_weights, strict=True):
+        assert ours == pytest.approx(theirs.numpy(), abs=1e-5)
+
+
 def test_a_variable_without_anything_to_learn_from_keeps_its_first_weights() -> None:
     series = noisy_days(2)
     series[1] = np.nan
@@ -181,8 +240,8 @@ def test_a_variable_without_anything_to_learn_from_keeps_its_first_weights() -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_stored_forms_give_what_training_gave(name: str) -> None:
-    series, declared = noisy_days(3), candidate(name)
-    result, shape = trained(name, series, [1, 2, 3]), declared.window(HOUR).shape
+    series, declared = noisy_days(5), candidate(name)
+    result, shape = five(name), declared.window(HOUR).shape
     windows = gather(series, AT, lags_of(declared))
 
     serving = load_forecaster(training.serving_form(declared, shape, result.weights))
@@ -194,6 +253,23 @@ def test_both_stored_forms_give_what_training_gave(name: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(read, result.weights, strict=True))
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+
+
+@pytest.mark.parametrize("build", [linear.network, residual.network])
+def test_networks_on_departures_are_stored_as_they_are(build: Callable[..., Any]) -> None:
+    declared = Candidate(window=lambda _: WindowSpec((Recent(1),) * 5), network=build)
+    rng = np.random.default_rng(0)
+    weights = tuple(rng.standard_normal(w.shape).astype(np.float32) for w in build(3, (1, 5)).trainable_weights)
+    windows = rng.standard_normal((3, 40, 1, 5)).astype(np.float32)
+
+    serving = load_forecaster(training.serving_form(declared, (1, 5), weights))
+    read = training.read_training_form(training.training_form(declared, (1, 5), weights))
+
+    network = build(3, (1, 5))
+    for variable, array in zip(network.trainable_weights, read, strict=True):
+        variable.assign(array)
+    assert serving.predict(windows) == pytest.approx(np.asarray(network(windows)), abs=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(read, weights, strict=True))
 
 
 def test_networks_can_be_taken_out_and_put_together() -> None:

@@ -1,8 +1,10 @@
-"""The network on the departure from a baseline: Flatten, Dense tanh, Dropout, Dense tanh, Dense 1; for V variables.
+"""The network on departures from a baseline: two tanh layers beside a straight way to the answer; for V variables.
 
-Its features are departures, and so is its answer: around zero, negative as often as positive. Its last layer begins
-at zero, so that training starts from the baseline itself and departs from it only where that helps; a network that
-begins with the noise of its first weights has to unlearn them on sixty days of data.
+Its features are departures, and so is its answer: around zero, negative as often as positive. Its last layer sees the
+features themselves beside what the tanh layers made of them, so that what is linear need not be learnt through them
+(H.-T. Cheng et al., "Wide & deep learning for recommender systems", 2016). And it begins at zero, so that training
+starts from the baseline itself and leaves it only where that helps; a network that begins with the noise of its first
+weights has to unlearn them on sixty days of data.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ def network(variables: int, window: tuple[int, int], *, hidden: tuple[int, ...] 
 
     length, features = window
     windows = keras.Input(batch_shape=(variables, None, length, features), name="windows")
-    x = keras.layers.Reshape((-1, length * features), name="flatten")(windows)
+    x = straight = keras.layers.Reshape((-1, length * features), name="flatten")(windows)
     for at, units in enumerate(hidden, 1):
         x = BatchedDense(variables, units, "tanh", name=f"dense_{at}")(x)
         if at < len(hidden):
             x = shared_dropout(dropout, width=units, seed=at)(x)
+    x = keras.layers.Concatenate(name="beside")([x, straight])
     x = BatchedDense(variables, 1, zero=True, name="prediction")(x)
     return keras.Model(windows, keras.layers.Reshape((-1,), name="squeeze")(x), name="residual")
