@@ -24,6 +24,9 @@ that their history shows, Poisson where it shows none. Silence is measured in ex
 which turns any daily pattern into a steady clock (the time-rescaling theorem), and compared with the gaps of the
 history.
 
+Ordinary excesses come in runs, those of sums above all, and a run is one incident. `clustering` measures how many runs
+there are per excess (the extremal index), so that a policy in incidents becomes one in intervals.
+
 Evidence is -ln p. A fitted family is believed for the bulk of a variable's history only; how fast its far tail really
 falls is measured: `Calibration` maps evidence such that one in ten intervals of the history exceeds ln 10, and beyond
 follows the mean excess of those (censored, so that a past incident does not widen it; shrunk towards the group's, so
@@ -31,6 +34,7 @@ that few excesses do not decide). The same map, once more, turns the strongest e
 probability: nobody has to guess how many independent tests overlapping sums amount to.
 
 Sources:
+    Extremal index by runs: R. L. Smith, I. Weissman, "Estimating the extremal index", 1994.
     Peaks over threshold: J. Pickands, "Statistical inference using extreme order statistics", 1975; in -ln p the
     excesses of a right model are exponential with mean 1. Censored mean: J. F. Lawless, "Statistical models and
     methods for lifetime data", 2003, section 4.1. Time-rescaling: E. N. Brown et al., "The time-rescaling theorem and
@@ -41,7 +45,7 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -155,6 +159,36 @@ def calibrations(histories: Sequence[Floats]) -> list[Calibration]:
     ]
 
 
+RUNS = 0.02
+"""Share of the history whose runs are counted."""
+RUNS_PRIOR = 10.0
+LEAST_RUNS_PER_EXCESS = 0.1
+
+
+def clustering(histories: Sequence[Floats], gap: int) -> list[float]:
+    """Runs per excess, in [0.1, 1], of each variable's evidence over its history, shrunk towards the group's.
+
+    Args:
+        histories: (V,) of (M,), in time; NaN where unknown.
+        gap: excesses at most this many intervals apart are of one run.
+    """
+    found = []
+    for history in histories:
+        known = history[np.isfinite(history)]
+        if known.size < LEAST_EXCESSES / RUNS:
+            found.append((0, 0))
+            continue
+        # A limit that no evidence exceeds at all says nothing about runs.
+        beyond = np.flatnonzero(np.nan_to_num(history) > max(float(np.quantile(known, 1 - RUNS)), 0.0))
+        found.append((int((np.diff(beyond) > gap).sum()) + 1 if beyond.size else 0, int(beyond.size)))
+    own = [runs / excesses for runs, excesses in found if excesses >= LEAST_EXCESSES]
+    pooled = float(np.median(own)) if own else 1.0
+    return [
+        float(np.clip((runs + RUNS_PRIOR * pooled) / (excesses + RUNS_PRIOR), LEAST_RUNS_PER_EXCESS, 1.0))
+        for runs, excesses in found
+    ]
+
+
 # --- what is fitted ---------------------------------------------------------------------------------------------
 
 
@@ -165,7 +199,7 @@ class FittedTest:
     Families: a name in ``scipy.stats`` with its parameters (of the residual in the transform); ``counts`` with the
     excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by which the longer
     half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
-    the distance of two values; ``any`` without.
+    the distance of two values; ``any`` with the runs per excess.
     """
 
     test: str
@@ -493,6 +527,7 @@ def fit_tests(
     distribution: str,
     step: timedelta,
     transform: Transform,
+    gap: int,
     floors: Mapping[str, float] = FLOORS,
 ) -> list[tuple[FittedTest, ...]]:
     """The tests of V variables, fitted to their history.
@@ -504,6 +539,7 @@ def fit_tests(
         distribution: of single residuals, first choice; one of `anomaly.detection.residuals.DISTRIBUTIONS`.
         step: length of an interval.
         transform: of the group.
+        gap: intervals between anomalies of one incident, at most.
         floors: smallest scale per test, in the transform.
     """
     at = np.arange(series.felt.shape[1])
@@ -530,7 +566,7 @@ def fit_tests(
             draft[LEVEL] = _residual_test(LEVEL, departure(felt, expected, length, transform), "t", floors)
             draft[FROZEN] = _repeats_test(draft[SINGLE], series.observed[row][usable], transform)
         drafts.append(draft)
-    return _calibrated(drafts, series, judged, step=step, transform=transform)
+    return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap)
 
 
 _Parts = Mapping[Any, tuple[Floats, ...]]
@@ -551,10 +587,14 @@ def _found(tests: Evidence, series: Series, at: NDArray[np.int64], same: Floats)
 
 
 def _calibrated(
-    drafts: Sequence[Mapping[str, FittedTest]], series: Series, judged: Mask, *, step: timedelta, transform: Transform
+    drafts: Sequence[Mapping[str, FittedTest]],
+    series: Series,
+    judged: Mask,
+    *,
+    step: timedelta,
+    transform: Transform,
+    gap: int,
 ) -> list[tuple[FittedTest, ...]]:
-    from dataclasses import replace
-
     at = np.arange(series.felt.shape[1])
     raw = Evidence([tuple(draft.values()) for draft in drafts], step=step, transform=transform)
     same = raw.prepared(series.observed, series.expected)
@@ -570,11 +610,22 @@ def _calibrated(
     tested = Evidence([tuple(own.values()) for own in fitted], step=step, transform=transform)
     taken = _in_blocks(lambda part: _found(tested, series, part, same), at, len(judged))
     strongest = np.abs(np.stack([e for (e,) in taken.values()])).max(axis=0)
-    together = calibrations(list(np.where(known, strongest, np.nan)))
+    strongest = np.where(known, strongest, np.nan)
+    together = calibrations(list(strongest))
+    runs = clustering(list(strongest), gap)
     return [
-        (*own.values(), FittedTest(ANY, "any", (), found, "the strongest evidence of all tests, by its history"))
-        for own, found in zip(fitted, together, strict=True)
+        (*own.values(), FittedTest(ANY, "any", (share,), found, _reason(share)))
+        for own, found, share in zip(fitted, together, runs, strict=True)
     ]
+
+
+def _reason(runs_per_excess: float) -> str:
+    return f"the strongest evidence of all tests, by its history; excesses come in runs of {1 / runs_per_excess:.2g}"
+
+
+def runs_per_excess(tests: Sequence[FittedTest]) -> float:
+    """Of all tests of a variable together, in (0, 1]; 1 for one that is not judged."""
+    return next((t.parameters[0] for t in tests if t.test == ANY and t.parameters), 1.0)
 
 
 def _mean(values: Floats) -> float:

@@ -20,11 +20,11 @@ from anomaly.detection import calendars, transforms, verdicts
 from anomaly.detection.candidates import CONSTANT, candidate, entered
 from anomaly.detection.choosing import Choice, choose
 from anomaly.detection.contest import Contest, Entry, enter, open_contest, warm_up
-from anomaly.detection.evidence import Evidence, FittedTest, Series, fit_tests
+from anomaly.detection.evidence import Evidence, FittedTest, Series, fit_tests, runs_per_excess
 from anomaly.detection.forecasts import Panel, Past, needed_before, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.statuses import RARE_RATE, Judgement, classify
-from anomaly.detection.thresholds import limit, probabilities
+from anomaly.detection.thresholds import in_intervals, limit, probabilities
 from anomaly.groups.model import Threshold, Transform
 
 Floats = NDArray[np.float64]
@@ -46,6 +46,7 @@ class Practice:
     history: timedelta = timedelta(days=90)
     """At most this much is learned from."""
     refit: timedelta = timedelta(days=7)
+    merge_gap: timedelta = timedelta(hours=12)
     least: timedelta = timedelta(days=21)
     """A variable with less history is not judged."""
 
@@ -89,6 +90,7 @@ def contest_tests(
     felt: Floats,
     ordinary: Mask,
     distribution: str,
+    merge_gap: timedelta,
 ) -> list[tuple[FittedTest, ...]]:
     """The tests of a contest's variables, from what their chosen forecasts say about the history.
 
@@ -98,6 +100,7 @@ def contest_tests(
         observed, felt: (V, T) counts as written, and with stand-ins.
         ordinary: (V, T) intervals that stand for what is normal.
         distribution: of single residuals.
+        merge_gap: between anomalies of one incident, at most.
     """
     at = contest.at
     series = Series(
@@ -113,17 +116,33 @@ def contest_tests(
         distribution=distribution,
         step=contest.step,
         transform=contest.transform,
+        gap=merge_gap // contest.step,
     )
 
 
 def constant_tests(
-    counts: Floats, constant: float, ordinary: Mask, *, distribution: str, step: timedelta, transform: Transform
+    counts: Floats,
+    constant: float,
+    ordinary: Mask,
+    *,
+    distribution: str,
+    step: timedelta,
+    transform: Transform,
+    merge_gap: timedelta,
 ) -> tuple[FittedTest, ...]:
     """The tests of a variable whose forecast is a constant: (1, T) counts."""
     expected = np.full(counts.shape, constant)
     rare = np.array([constant < RARE_RATE and transform is Transform.ANSCOMBE])
     series = Series(counts, counts, expected, expected)
-    (tests,) = fit_tests(series, ordinary, rare=rare, distribution=distribution, step=step, transform=transform)
+    (tests,) = fit_tests(
+        series,
+        ordinary,
+        rare=rare,
+        distribution=distribution,
+        step=step,
+        transform=transform,
+        gap=merge_gap // step,
+    )
     return tests
 
 
@@ -162,6 +181,7 @@ def learn(
                 distribution=p.distribution,
                 step=p.step,
                 transform=p.transform,
+                merge_gap=p.merge_gap,
             )
             level = transforms.forward(np.array([judgement.constant]), p.transform)
             constant = candidate(CONSTANT)
@@ -194,6 +214,7 @@ def learn(
             felt=felt[able],
             ordinary=ordinary[able],
             distribution=p.distribution,
+            merge_gap=p.merge_gap,
         )
         for at, row in enumerate(able):
             choices[row] = chosen[at]
@@ -252,7 +273,6 @@ def watch(
     anomalous = np.zeros(shape, dtype=bool)
     tests, kinds = (np.full(shape, "", dtype=verdicts.KIND) for _ in range(2))
     shares = probabilities(p.threshold, names or [""] * shape[0], interval=p.step)
-    limits = np.array([limit(share, p.threshold.direction) for share in shares])
     learned: list[tuple[int, Learned]] = []
     every = max(1, p.refit // p.step)
     for begin in range(first, shape[1], every):
@@ -273,6 +293,12 @@ def watch(
             zone=p.zone,
             transform=p.transform,
             special=special[back:end],
+        )
+        limits = np.array(
+            [
+                limit(in_intervals(share, runs_per_excess(tested)), p.threshold.direction)
+                for share, tested in zip(shares, fit.tests, strict=True)
+            ]
         )
         walked = walk(past, fit.panels, ready, limits, p.threshold)
         part = slice(begin, end)

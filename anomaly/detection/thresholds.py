@@ -4,9 +4,10 @@ In: a group's policy ("one false alert a week in this channel"). Out: the tail p
 variable may use up, and the evidence from which one is anomalous (`anomaly.detection.evidence`, which also knows the
 residuals and counts that this amounts to).
 
-The policy is shared out evenly: with V variables judged and n intervals a week, each single interval may be wrong
-with probability ``false_alerts_per_week / (V n)``. A group's total gets half of it all for itself: it sees what is
-spread over all others, and is one among many only by number.
+The policy is shared out evenly: with V variables judged and n intervals a week, a false incident may begin in each
+interval of each with probability ``false_alerts_per_week / (V n)``. Anomalous intervals come in runs, which are one
+incident; so each may be anomalous with that probability over the runs per excess. A group's total gets half of it all
+for itself: it sees what is spread over all others, and is one among many only by number.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def probabilities(policy: Threshold, names: Sequence[str], *, interval: timedelt
     alone = per_test_probability(policy, variables=1, interval=interval) * TOTALS_SHARE
     each = per_test_probability(policy, variables=int((~totals).sum()), interval=interval) * (1 - TOTALS_SHARE)
     return np.where(totals, alone, each)
+
+
+def in_intervals(incidents: float, runs_per_excess: float) -> float:
+    """Probability, at most 0.05, that an interval may be anomalous by chance, when so many runs may begin there."""
+    return min(incidents / runs_per_excess, LARGEST_PROBABILITY)
 
 
 def limit(probability: float, direction: Direction) -> float:

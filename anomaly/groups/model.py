@@ -144,7 +144,7 @@ class Threshold(_Frozen):
     """When a residual is an anomaly, in people's units."""
 
     false_alerts_per_week: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Anomalous intervals the channel accepts per week by chance, over all variables of the group together."""
+    """Incidents the channel accepts per week by chance, over all variables of the group together."""
     direction: Direction = Direction.BOTH
     min_absolute: Annotated[float, Field(ge=0)] = 0.0
     """Departures smaller than this many events per interval never count."""

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from anomaly.detection import transforms
 from anomaly.detection.candidates import CANDIDATES, CONSTANT
 from anomaly.detection.choosing import CHAMPION
-from anomaly.detection.evidence import SINGLE, Evidence, FittedTest
+from anomaly.detection.evidence import SINGLE, Evidence, FittedTest, runs_per_excess
 from anomaly.detection.learning import constant_tests, contest_tests
 from anomaly.detection.statuses import Judgement
-from anomaly.detection.thresholds import limit
+from anomaly.detection.thresholds import in_intervals, limit
 from anomaly.groups import Group
 from anomaly.ports import FittedVariable, Variable
 from anomaly.stages.placing import Outcome
@@ -68,7 +68,7 @@ def contestant_records(
     Args:
         observed, felt: (V, T) the history, as counted and with stand-ins.
         ordinary: (V, T) intervals that stand for what is normal.
-        probabilities: (V,) of one interval being called anomalous by chance.
+        probabilities: (V,) of a false incident beginning in an interval.
     """
     predictions = chosen_predictions(outcome)
     tests = contest_tests(
@@ -78,6 +78,7 @@ def contestant_records(
         felt=felt,
         ordinary=ordinary,
         distribution=group.distribution,
+        merge_gap=group.incidents.merge_gap,
     )
     records = []
     for row, (variable, judgement) in enumerate(zip(variables, judgements, strict=True)):
@@ -130,6 +131,7 @@ def fallback_record(
             distribution=group.distribution,
             step=group.interval,
             transform=group.transform,
+            merge_gap=group.incidents.merge_gap,
         )
     return _record(
         group,
@@ -166,6 +168,7 @@ def _record(
 ) -> FittedVariable:
     single = next((test for test in tests if test.test == SINGLE), None)
     lower, upper = -math.inf, math.inf
+    probability = in_intervals(probability, runs_per_excess(tests))
     if single is not None:
         limits = np.array([limit(probability, group.threshold.direction)])
         evidence = Evidence([tests], step=group.interval, transform=group.transform)
