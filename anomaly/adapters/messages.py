@@ -38,8 +38,8 @@ _HOURS_PER_YEAR = 365.25 * 24
 
 def headline(incident: Incident, *, name_limit: int = NAME_LIMIT) -> str:
     """What happened, in one line: ``carriers: 14 variables dropped``."""
-    count = len(incident.variables)
-    who = shortened(incident.variables[0].variable, name_limit) if count == 1 else f"{count} variables"
+    count = len(incident.departed)
+    who = shortened(incident.departed[0].variable, name_limit) if count == 1 else f"{count} variables"
     return f"{incident.group}: {who} {_happened(incident.kind)}"
 
 
@@ -138,9 +138,9 @@ def observed_words(part: IncidentVariable) -> str:
         return f"nothing for {stretch}{usual}"
     if part.test == "frozen":
         return f"the same count for {stretch}" if stretch else "the same count again and again"
-    found = {"level": "another level", "together": "odd only together with the others"}.get(part.test, "")
-    if part.test.startswith("sum-") and stretch:
-        found = f"found over {stretch}"
+    found = "odd only together with the others" if part.test == "together" else ""
+    if stretch:
+        found = f"another level over {stretch}" if part.test == "level" else f"found over {stretch}"
     words = departure_words(part.observed, part.expected)
     return f"{words}, {found}" if found else words
 
@@ -221,9 +221,9 @@ def _facts(group: Group, incident: Incident) -> Block:
 
 def _observed(incident: Incident) -> str:
     """Of all its variables together; frozen counts cannot be added up to anything."""
-    if len(incident.variables) == 1 or (incident.variables and incident.kind == "frozen"):
-        return observed_words(incident.variables[0])
-    return departure_words(sum(v.observed for v in incident.variables), sum(v.expected for v in incident.variables))
+    if len(incident.departed) == 1 or (incident.departed and incident.kind == "frozen"):
+        return observed_words(incident.departed[0])
+    return departure_words(sum(v.observed for v in incident.departed), sum(v.expected for v in incident.departed))
 
 
 def _in_common(incident: Incident) -> str:

@@ -5,7 +5,7 @@ of those that are too weak to be told by themselves and too many, together, to b
 
 An interval in which one of 5,000 variables is just beyond its threshold is ordinary; one in which forty are is not.
 Thresholds from the group's policy stay the gate: they alone open incidents. Once an incident has two variables of its
-own, a further one joins when
+own, or the group's total, a further one joins when
 
 1. its intervals are rarer than `LOOSEST`, and depart in the incident's direction beyond the policy's floors;
 2. over the incident's anomalous intervals, their harmonic mean p is low enough for Benjamini and Hochberg's
@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomaly.detection.incidents import Anomaly, Incident
-from anomaly.groups.model import Direction, Threshold
+from anomaly.groups.model import TOTAL, Direction, Threshold
 
 Floats = NDArray[np.float64]
 
@@ -56,13 +56,13 @@ def joining(
         rare: of the group's variables, in the incident's anomalous intervals, what has a tail probability of at most
             `LOOSEST`. Kinds are of no matter.
         starts: the incident's anomalous intervals.
-        judged: how many variables were judged in these intervals.
+        judged: how many variables were judged in these intervals, without the total.
         policy: its direction and floors.
     """
     own = {v.variable for v in incident.variables}
-    if len(own) < OWN_VARIABLES or incident.kind == "frozen":
+    if (len(own) < OWN_VARIABLES and TOTAL not in own) or incident.kind == "frozen":
         return ()
-    with_it = _in_direction(incident, rare, policy)
+    with_it = _in_direction(incident, [a for a in rare if a.variable != TOTAL], policy)
     names = sorted({a.variable for a in with_it})
     row, column = ({key: at for at, key in enumerate(keys)} for keys in (names, starts))
     probabilities = np.ones((len(names), len(starts)))

@@ -27,9 +27,9 @@ duration                          under 6 h       from 6 h        from 24 h
 beyond its threshold              < 10x rarer     10x rarer       1,000x rarer
 ================================  ==============  ==============  ================
 
-A frozen count has no share of events: its points are 1 there, because nobody knows what was lost. Rarity counts
-against the threshold, not by the return period alone: of 5,000 variables one does something every week that it does
-itself once in a century.
+A group's total counts as five variables, and what it loses is counted once. A frozen count has no share of events:
+its points are 1 there, because nobody knows what was lost. Rarity counts against the threshold, not by the return
+period alone: of 5,000 variables one does something every week that it does itself once in a century.
 
 **When it is told again.** An incident that goes on is told once; its message is edited as it changes. It gets one
 more notice only when it is clearly worse than when it was told last: a severity higher, twice as many variables (and
@@ -51,6 +51,7 @@ from typing import Literal
 from anomaly.detection.causes import Shared
 from anomaly.detection.lookback import ALWAYS_ENOUGH, lookback
 from anomaly.detection.thresholds import return_period
+from anomaly.groups.model import TOTAL
 
 Severity = Literal["low", "high", "critical"]
 
@@ -164,11 +165,16 @@ class Incident:
         return replace(other, **{name: getattr(self, name) for name in DELIVERY}) == self
 
     @property
+    def departed(self) -> tuple[IncidentVariable, ...]:
+        """Its variables, the worst first; the group's total only when it stands alone, for it is the sum of others."""
+        return tuple(v for v in self.variables if v.variable != TOTAL) or self.variables
+
+    @property
     def clearly_worse(self) -> bool:
         """Whether it goes on and has become clearly worse since the channel was last notified."""
         if self.resolved or self.withdrawn or self.told_severity is None:
             return False
-        variables = len(self.variables)
+        variables = len(self.departed)
         before = variables if self.told_variables is None else self.told_variables
         rarest = self.tail_probability if self.told_tail_probability is None else self.told_tail_probability
         return (
@@ -243,14 +249,15 @@ def rated(incident: Incident) -> Incident:
 
 def severity_points(incident: Incident) -> int:
     """0 to 10, after the table above."""
-    observed = sum(v.observed for v in incident.variables)
-    expected = sum(v.expected for v in incident.variables)
+    observed = sum(v.observed for v in incident.departed)
+    expected = sum(v.expected for v in incident.departed)
+    everywhere = any(v.variable == TOTAL for v in incident.variables)
     share = SHARES[0] if incident.kind == "frozen" else abs(observed - expected) / max(expected, 1.0)
     lasted = max([incident.end - incident.start, *(v.stretch for v in incident.variables if v.stretch)])
     return (
         KIND_POINTS.get(incident.kind, 1)
         + sum(share >= least for least in SHARES)
-        + sum(len(incident.variables) >= least for least in VARIABLES)
+        + (len(VARIABLES) if everywhere else sum(len(incident.departed) >= least for least in VARIABLES))
         + sum(lasted >= least for least in DURATIONS)
         + sum(max(v.decades for v in incident.variables) >= least for least in DECADES)
     )

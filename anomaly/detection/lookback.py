@@ -9,7 +9,7 @@ test           looks at                                          told as
 ``sum-24``     the sum over the 24 intervals up to it            the same over 24 h, each interval summed once
 ``frozen``     the run of equal counts up to it                  the same count for 9 h
 ``silence``    the time since the last write                     nothing for 9 h; usually at most 2 h
-``level``      the days up to it, against earlier weeks          at another level for 9 h
+``level``      the sum over the three days up to it              the same over 3 days, as another level
 ``together``   the interval, with those of other variables       as ``single``
 =============  ================================================  ===================================================
 """
@@ -22,9 +22,11 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detection.evidence import FROZEN, LEVEL, LEVEL_REACH, SILENCE
+
 Floats = NDArray[np.float64]
 
-ALWAYS_ENOUGH = frozenset({"frozen", "silence", "level"})
+ALWAYS_ENOUGH = frozenset({FROZEN, SILENCE, LEVEL})
 """Tests that look back as far as it takes: one of their anomalies says that something has been wrong for long."""
 USUAL = 0.99
 """Share of a variable's intervals in which the last write was at most the usual time ago."""
@@ -33,11 +35,13 @@ _SUM = re.compile(r"sum-([1-9]\d*)")
 
 def is_sum(test: str) -> bool:
     """Whether the test sums over a fixed number of intervals."""
-    return _SUM.fullmatch(test) is not None
+    return test == LEVEL or _SUM.fullmatch(test) is not None
 
 
 def lookback(test: str, step: timedelta) -> timedelta:
     """Length of the stretch, ending with the anomalous interval, that the test's name tells: one interval or more."""
+    if test == LEVEL:
+        return max(step, LEVEL_REACH // step * step)
     summed = _SUM.fullmatch(test)
     return step * int(summed[1]) if summed else step
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from anomaly.detection.causes import LEAST_HIT, shared
 from anomaly.detection.discoveries import LOOSEST, OWN_VARIABLES, joining
+from anomaly.detection.evidence import FROZEN, SILENCE
 from anomaly.detection.incidents import Anomaly, Incident, IncidentVariable, joined, rated
 from anomaly.detection.lookback import covered, is_sum, lookback, quiet_for, same_for
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import to_datetime64
+from anomaly.groups.model import TOTAL
 from anomaly.ports import Store, Variable
 
 LOOK_BACK = timedelta(days=28)
@@ -32,12 +34,13 @@ def explained(group: Group, incident: Incident, anomalies: Sequence[Anomaly], st
         anomalies: of the group, at least those of the incident.
     """
     own = [a for a in anomalies if incident.start <= a.start < incident.end]
-    if len(incident.variables) >= min(OWN_VARIABLES, LEAST_HIT):
+    if len(incident.variables) >= min(OWN_VARIABLES, LEAST_HIT) or incident.departed[0].variable == TOTAL:
         starts = sorted({a.start for a in own})
         rare = store.rare(group, starts, at_most=LOOSEST)
-        weaker = joining(incident, rare.anomalies, starts=starts, judged=len(rare.judged), policy=group.threshold)
+        judged = {name: kind for name, kind in rare.judged.items() if name != TOTAL}
+        weaker = joining(incident, rare.anomalies, starts=starts, judged=len(judged), policy=group.threshold)
         incident = joined(incident, weaker, group.interval)
-        incident = replace(incident, shared=shared(rare.judged, {v.variable for v in incident.variables}))
+        incident = replace(incident, shared=shared(judged, {v.variable for v in incident.variables}))
     return rated(replace(incident, variables=_with_evidence(group, incident, own, store)))
 
 
@@ -46,16 +49,13 @@ def _with_evidence(
 ) -> tuple[IncidentVariable, ...]:
     """The variables with what their tests looked at. Most were found in single intervals, and need nothing read."""
     summed = {a.variable for a in own if is_sum(a.test)}
-    waited = {v.variable for v in incident.variables if v.test in {"frozen", "silence"}}
+    waited = {v.variable for v in incident.variables if v.test in {FROZEN, SILENCE}}
     by_name = {v.name: v for v in store.variables(group, left_out=True)} if summed | waited else {}
     changed = _summed(group, incident, own, [by_name[name] for name in sorted(summed & by_name.keys())], store)
     parts = {v.variable: v for v in incident.variables} | changed
     for part in _waited(group, incident, parts, [by_name[name] for name in sorted(waited & by_name.keys())], store):
         parts[part.variable] = part
-    return tuple(
-        replace(part, stretch=part.end - part.start) if part.test == "level" else part
-        for part in (parts[v.variable] for v in incident.variables)
-    )
+    return tuple(parts[v.variable] for v in incident.variables)
 
 
 def _summed(
@@ -110,7 +110,7 @@ def _waited(
     for variable, counts in zip(variables, grid.counts, strict=True):
         part = parts[variable.name]
         until = counts[grid.starts < to_datetime64(part.end)]
-        if part.test == "frozen":
+        if part.test == FROZEN:
             changed.append(replace(part, stretch=same_for(until) * group.interval))
         else:
             waiting, usual = quiet_for(until[np.isfinite(until)])

@@ -85,6 +85,13 @@ def test_nothing_joins_a_single_variable_or_a_frozen_count() -> None:
     assert _join(_own(2, kind="frozen"), weak) == set()
 
 
+def test_the_group_s_total_is_support_enough_but_never_joins() -> None:
+    weak = [_interval(f"weak{n}", 0, 1e-5) for n in range(40)]
+    total = _interval("(total)", 0, 1e-9, kind="drop")
+    assert len(_join([total], weak)) == 40
+    assert "(total)" not in _join(_own(2), [*weak, replace(total, kind="", tail_probability=1e-5)])
+
+
 def test_only_what_departs_as_the_incident_does_joins() -> None:
     up = [_interval(f"up{n}", 0, 1e-5, observed=60) for n in range(40)]
     down = [_interval(f"down{n}", 0, 1e-5) for n in range(40)]

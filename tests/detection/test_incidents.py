@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly.detection.incidents import Anomaly, Incident, gather, joined, rated
+from anomaly.detection.incidents import Anomaly, Incident, gather, joined, rated, severity_points
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 2, 1, tzinfo=UTC)
@@ -253,6 +253,16 @@ def test_what_joins_counts_among_the_variables_and_leaves_kind_and_time_alone() 
         incident.tail_probability,
     )
     assert grown.severity == rated(grown).severity
+
+
+def test_the_group_s_total_counts_as_many_and_its_events_only_once() -> None:
+    alone = [replace(a, variable="(total)") for a in (_anomaly(0), _anomaly(1))]
+    (total,) = _gather(alone)
+    (variable,) = _gather([_anomaly(0), _anomaly(1)])
+    (both,) = _gather([*alone, _anomaly(0), _anomaly(1)])
+    assert severity_points(total) == severity_points(variable) + 2 == severity_points(both)
+    assert [v.variable for v in both.departed] == ["a"]
+    assert [v.variable for v in total.departed] == ["(total)"]
 
 
 def _told(incident: Incident) -> Incident:

@@ -15,7 +15,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("test", "hours"), [("single", 1), ("sum-3", 3), ("sum-24", 24), ("frozen", 1), ("sum-0", 1), ("sum-x", 1)]
+    ("test", "hours"),
+    [("single", 1), ("sum-3", 3), ("sum-24", 24), ("level", 72), ("frozen", 1), ("sum-0", 1), ("sum-x", 1)],
 )
 def test_a_sum_looks_back_as_far_as_its_name_says_and_any_other_test_at_its_interval(test: str, hours: int) -> None:
     assert lookback(test, HOUR) == hours * HOUR

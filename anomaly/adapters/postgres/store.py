@@ -781,7 +781,7 @@ class PostgresStore:
                 "WHERE id = %s AND (told_severity IS NULL OR %s <> 'update')",
                 (
                     entry.incident.severity,
-                    len(entry.incident.variables),
+                    len(entry.incident.departed),
                     entry.incident.tail_probability,
                     entry.incident.id,
                     entry.action,

@@ -125,7 +125,10 @@ def _part(**changes: Any) -> IncidentVariable:
         ),
         (_part(test="silence", stretch=timedelta(days=3), usual=None), "nothing for 3 days"),
         (_part(test="frozen", stretch=timedelta(hours=9)), "the same count for 9 h"),
-        (_part(test="level", observed=525.0), "525 instead of 420 (+25%), another level"),
+        (
+            _part(test="level", observed=525.0, stretch=timedelta(days=3)),
+            "525 instead of 420 (+25%), another level over 3 days",
+        ),
         (_part(test="together"), "312 instead of 420 (\N{MINUS SIGN}26%), odd only together with the others"),
     ],
     ids=lambda value: value.test if isinstance(value, IncidentVariable) else "",
@@ -185,3 +188,14 @@ def test_variables_beyond_the_listed_ones_say_how_many_joined_only_together(grou
     weak = tuple(_part(variable=f"b{n}", test="together") for n in range(5))
     texts = str(incident_blocks(group, replace(incident, variables=strong + weak), links=Links(), file_id=None))
     assert "_and 6 more, 5 of them odd only together with the others:_" in texts
+
+
+def test_the_group_s_total_is_neither_counted_nor_added_to_its_parts(group: Group, incident: Incident) -> None:
+    total = _part(variable="(total)", observed=1000.0, expected=9000.0)
+    texts = str(
+        incident_blocks(group, replace(incident, variables=(total, *incident.variables)), links=Links(), file_id=None)
+    )
+    assert "3 variables dropped" in texts
+    assert "*Observed*\\n48 instead of 1,676" in texts
+    assert "`(total)`" in texts
+    assert headline(replace(incident, variables=(total,))) == "carriers: (total) dropped"
