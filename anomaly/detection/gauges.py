@@ -61,6 +61,8 @@ HALFWAY = 6.7
 telling."""
 ALERT_SCORE = 0.5
 """The score from which a row is an anomaly."""
+ENOUGH = 0.75
+"""Share of the rows that must be measured: a mean of fewer scatters more than those it is compared with."""
 BLOCK = 4096
 """Rows that are worked on at once; changes nothing but the memory taken."""
 BAND = (0.005, 0.995)
@@ -216,7 +218,7 @@ def _rows(count: int) -> str:
 
 
 def _rolling(held: Floats, measured: NDArray[np.bool_], memory: int, statistic: Statistic) -> Floats:
-    """(T,): the statistic of what was measured in the last `memory` rows; NaN where that is less than half of them.
+    """(T,): the statistic of what was measured in the last `memory` rows; NaN where that is too few of them.
 
     In blocks, because the windows of a long series would not fit into memory; each copied to contiguous rows, so that
     a row's sum is taken in the same order however many rows there are.
@@ -228,7 +230,7 @@ def _rolling(held: Floats, measured: NDArray[np.bool_], memory: int, statistic: 
     for start in range(0, len(values), BLOCK):
         stop = min(start + BLOCK, len(values))
         present = np.array(there[start:stop])
-        enough = 2 * present.sum(axis=1) >= memory
+        enough = present.sum(axis=1) >= ENOUGH * memory
         rows = np.array(values[start:stop])
         result[start + memory - 1 : stop + memory - 1] = np.where(enough, statistic(rows, present), np.nan)
     return result
