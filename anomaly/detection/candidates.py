@@ -93,6 +93,7 @@ def _week(step: timedelta, *, most: int = 672) -> WindowSpec:
 _steady = Training(batch_size=64, learning_rate=5e-3)
 _noisy = Training(batch_size=64, learning_rate=3e-3)
 _large_steps = Training(batch_size=128, learning_rate=5e-3)  # an unrolled step has a high price, however few windows
+_fewer_epochs = Training(epochs=30, patience=5, batch_size=128, learning_rate=5e-3)  # fourteen unrolled steps
 _departing = Training(epochs=60, patience=10, batch_size=64, learning_rate=3e-3, weight_decay=1.0)
 
 CANDIDATES: dict[str, Candidate] = {
@@ -107,7 +108,7 @@ CANDIDATES: dict[str, Candidate] = {
         window=_week, network=partial(conv_autoencoder.network, channels=8, code=8), training=_steady
     ),
     "lstm-autoencoder": Candidate(
-        window=_week, network=partial(lstm_autoencoder.network, units=8), training=_large_steps
+        window=_week, network=partial(lstm_autoencoder.network, units=8), training=_fewer_epochs
     ),
     "donut": Candidate(window=_week, network=partial(donut.network, hidden=8, code=4), training=_noisy),
 }
