@@ -15,8 +15,9 @@ forecast    the value, against the forecast
 Each look becomes a rarity among its own past (`rarity.py`), which makes them comparable with each other and between
 series without any parameter of the series. Looks that are residuals count by their skill: the share of the error of
 the running median that the forecast avoids, over the rows so far. A daily pattern where there is none, or a network
-that learnt nothing, has no skill and no say. Together they are the Euclidean length of all rarities: one extraordinary
-look suffices, several unusual ones add up. Evidence is then made sparse (`realerts.py`).
+that learnt nothing, has no skill and no say. Together they are the Euclidean length of all rarities: looks that agree
+add up, a very strong one outweighs many weak ones, and none can alert alone. Evidence is then made sparse
+(`realerts.py`).
 
 Everything said of a row uses that row and the ones before it; scoring a truncated series gives the same numbers.
 
