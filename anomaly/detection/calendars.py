@@ -1,4 +1,4 @@
-"""Days that are unlike their kind: public holidays and the days around them.
+"""Days that are unlike their kind: public holidays and the days around them, and the turn of the month.
 
 In: starts of intervals, the group's zone, and its country. Out: which intervals are special, and what is ordinary
 there: anything between the quietest and the busiest of the seven days before at the same local time, and somewhat
@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 QUIETER, BUSIER = 0.7, 1.25
 """Of the quietest and the busiest day before: how far a holiday may go beyond what the week has shown."""
+TURN_FROM, TURN_UNTIL = 25, 5
+"""Days of the month."""
 BETWEEN = 6
 """Days: the time between Christmas and New Year, and other weeks that two holidays enclose."""
 _DAY = 86_400
@@ -88,6 +90,14 @@ def _holidays(country: str, year: int) -> frozenset[date]:
         raise ValueError(
             f"country {country!r} is unknown to the package holidays; expected a code such as US or DE-BY"
         ) from None
+
+
+def turn_of_month(starts: NDArray[np.datetime64], zone: ZoneInfo) -> NDArray[np.bool_]:
+    """Which intervals, (N,), lie on the last or first days of a month, when wages, rents and reports are due."""
+    seconds = starts.astype("datetime64[s]").astype(np.int64)
+    days = ((seconds + utc_offsets(seconds, zone)) // _DAY).astype("datetime64[D]")
+    day = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    return np.asarray((day >= TURN_FROM) | (day <= TURN_UNTIL))
 
 
 def ordinary(seen: Floats) -> tuple[Floats, Floats]:

@@ -11,14 +11,16 @@ per name:
 ``deviation``     level - baseline
 ``outlook``       baseline + 0.7 of the mean deviation in the week that ended a day ago: what a day could be
                   expected to bring before it began
+``contrast``      the mean of the same local time on the days of this kind, working or weekend, of four weeks, minus
+                  the baseline: another opinion about the season, from more days and less alike
 ``mean-<k>``      the mean of the latest k deviations, this interval's included
 ================  ==============================================================================================
 
-Baseline, rate and outlook are known ahead: a window may look at those of the interval that it predicts. Why: a
-small network learns a departure from the season much better than the season itself, and the season of a business
-variable is its week. Medians of the same local time are the oldest robust forecast there is; six of them are robust
-against two odd weeks. Where events are rare the median is 0 and says nothing: there the mean is what waits can be
-measured by.
+Baseline, rate, outlook and contrast are known ahead: a window may look at those of the interval that it predicts.
+Why: a small network learns a departure from the season much better than the season itself, and the season of a
+business variable is its week. Medians of the same local time are the oldest robust forecast there is; six of them are
+robust against two odd weeks. Where events are rare the median is 0 and says nothing: there the mean is what waits can
+be measured by.
 
 Everything is causal: `settle` adds one interval, from what was known by then, in the same operations and the same
 order of summation as the bulk computation, so that an hour alone and a year at once agree to the last bit.
@@ -34,12 +36,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import transforms
-from anomaly.detection.windows import SameLocalTime
+from anomaly.detection.windows import SameLocalTime, utc_offsets
 from anomaly.groups.model import Transform
 
 Floats = NDArray[np.float64]
 
 LEVEL, BASELINE, RATE, DEVIATION, OUTLOOK = "level", "baseline", "rate", "deviation", "outlook"
+CONTRAST = "contrast"
 REMEMBERED = 0.7
 """Share of last week's mean deviation that an outlook takes over; the rest was weather."""
 WEEKS = 6
@@ -47,6 +50,7 @@ _MEAN = "mean-"
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 _BLOCK_BYTES = 64 * 2**20
 
+_days = SameLocalTime(tuple(range(28, 0, -1)))
 _weeks = SameLocalTime(tuple(7 * n for n in range(WEEKS, 0, -1)))
 
 
@@ -108,6 +112,9 @@ class Channels:
             self._arrays[RATE] = np.full(z.shape, np.nan)
             self._counts = np.full(z.shape, np.nan)
             self._counts[:, :settled] = transforms.inverse(self.level[:, :settled], transform)
+        if CONTRAST in wanted:
+            self._days, self._weekend = _days.lags(starts, step, zone), weekends(starts, zone)
+            self._arrays[CONTRAST] = np.full(z.shape, np.nan)
         if self._deviates:
             self._arrays |= {name: np.full(z.shape, np.nan) for name in (BASELINE, DEVIATION)}
         self._means = sorted(int(name.removeprefix(_MEAN)) for name in wanted if name.startswith(_MEAN))
@@ -149,6 +156,8 @@ class Channels:
         if OUTLOOK in self._arrays:
             departed = _at(self[mean_of(self._week)], np.arange(part.start, part.stop) - self._day)
             self[OUTLOOK][:, part] = self[BASELINE][:, part] + REMEMBERED * np.nan_to_num(departed)
+        if CONTRAST in self._arrays:
+            self[CONTRAST][:, part] = self._alike(part) - self[BASELINE][:, part]
         if self._counts is not None:
             self[RATE][:, part] = transforms.forward(self._rates(self._counts, part), self._transform)
 
@@ -165,6 +174,16 @@ class Channels:
     def _back(self, part: slice) -> NDArray[np.int64]:
         return np.asarray(np.arange(part.start, part.stop)[:, None] - self._lags[part])
 
+    def _alike(self, part: slice) -> Floats:
+        """The mean of the same local time on earlier days that are of the same kind."""
+        at = np.arange(part.start, part.stop)
+        total, number = np.zeros((2, len(self.level), len(at)))
+        for position in (at[:, None] - self._days[part]).T:
+            alike = self._weekend[np.maximum(position, 0)] == self._weekend[at]
+            _add(total, number, np.where(alike, _at(self.level, position), np.nan))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / number)
+
     def _rates(self, counts: Floats, part: slice) -> Floats:
         at = np.arange(part.start, part.stop)
         level, known = np.zeros((2, len(counts), len(at)))
@@ -177,6 +196,13 @@ class Channels:
             for beside in (-1, 0, 1):
                 _add(total, number, _at(counts, np.minimum(position + beside, at - 1)))
         return total / number
+
+
+def weekends(starts: NDArray[np.datetime64], zone: ZoneInfo) -> NDArray[np.bool_]:
+    """(T,) whether an interval begins on a Saturday or Sunday of the zone."""
+    seconds = starts.astype("datetime64[s]").astype(np.int64)
+    days = (seconds + utc_offsets(seconds, zone)) // 86_400
+    return np.asarray((days + 3) % 7 >= 5)  # 1970 began on a Thursday, three days after a Monday
 
 
 def _at(series: Floats, positions: NDArray[np.int64]) -> Floats:

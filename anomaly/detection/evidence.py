@@ -24,6 +24,9 @@ that their history shows, Poisson where it shows none. Silence is measured in ex
 which turns any daily pattern into a steady clock (the time-rescaling theorem), and compared with the gaps of the
 history.
 
+The turn of a month is unlike the days before it for some variables, and a history of sixty days holds it twice: too
+little to forecast, enough to see that scatter is larger then. There, evidence is divided by how much larger it was.
+
 Ordinary excesses come in runs, those of sums above all, and a run is one incident. `clustering` measures how many runs
 there are per excess (the extremal index), so that a policy in incidents becomes one in intervals.
 
@@ -159,6 +162,9 @@ def calibrations(histories: Sequence[Floats]) -> list[Calibration]:
     ]
 
 
+LEAST_TURN = 100
+"""Intervals without which turns of months are not told from other days."""
+CLEARLY_MORE = 1.5
 RUNS = 0.02
 """Share of the history whose runs are counted."""
 RUNS_PRIOR = 10.0
@@ -199,7 +205,8 @@ class FittedTest:
     Families: a name in ``scipy.stats`` with its parameters (of the residual in the transform); ``counts`` with the
     excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by which the longer
     half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
-    the distance of two values; ``any`` with the runs per excess.
+    the distance of two values; ``any`` with the runs per excess
+    and with what evidence is divided by at the turn of the month.
     """
 
     test: str
@@ -367,6 +374,11 @@ def of_waits(waits: Floats, median: Floats, excess: Floats) -> Floats:
     return np.asarray(np.clip(evidence, 0.0, LARGEST))
 
 
+def at_turns(tests: Sequence[FittedTest]) -> float:
+    """What a variable's evidence is divided by at the turn of the month."""
+    return next((t.parameters[1] for t in tests if t.test == ANY and len(t.parameters) > 1), 1.0)
+
+
 # --- taking evidence --------------------------------------------------------------------------------------------
 
 
@@ -390,6 +402,7 @@ class Evidence:
         self.rare = np.array([any(test.test == SILENCE for test in tests) for tests in fitted], dtype=bool)
         """(V,) whose outlook is a rate."""
         self._calibration = {name: _arrays(found, self.variables) for name, found in by_test.items()}
+        self._at_turns = np.array([at_turns(tests) for tests in fitted])
         self._families = {name: _by_family(found) for name, found in by_test.items()}
 
     def prepared(self, observed: Floats, expected: Floats) -> Floats:
@@ -484,11 +497,17 @@ class Evidence:
         knee, slope = self._calibration[name]
         return calibrated(evidence, knee[:, None], slope[:, None])
 
-    def together(self, found: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.int64]]:
-        """The strongest evidence of all tests, calibrated, (V, n) and signed; and which test it was, by `names`."""
+    def together(self, found: Mapping[str, Floats], turn: Mask) -> tuple[Floats, NDArray[np.int64]]:
+        """The strongest evidence of all tests, calibrated, (V, n) and signed; and which test it was, by `names`.
+
+        Args:
+            found: as `take` found it.
+            turn: (n,) intervals at the turn of a month.
+        """
         table = np.stack([found.get(name, np.zeros(1)) + np.zeros_like(found[SINGLE]) for name in self.names])
         best = np.abs(table).argmax(axis=0)
         strongest = np.take_along_axis(table, best[None], axis=0)[0]
+        strongest = np.where(turn, strongest / self._at_turns[:, None], strongest)
         knee, slope = self._calibration[ANY]
         signed = np.sign(strongest) * np.clip(calibrated(np.abs(strongest), knee[:, None], slope[:, None]), 0, LARGEST)
         return signed, best
@@ -528,6 +547,7 @@ def fit_tests(
     step: timedelta,
     transform: Transform,
     gap: int,
+    turn: Mask,
     floors: Mapping[str, float] = FLOORS,
 ) -> list[tuple[FittedTest, ...]]:
     """The tests of V variables, fitted to their history.
@@ -540,6 +560,7 @@ def fit_tests(
         step: length of an interval.
         transform: of the group.
         gap: intervals between anomalies of one incident, at most.
+        turn: (T,) intervals at the turn of a month.
         floors: smallest scale per test, in the transform.
     """
     at = np.arange(series.felt.shape[1])
@@ -566,7 +587,7 @@ def fit_tests(
             draft[LEVEL] = _residual_test(LEVEL, departure(felt, expected, length, transform), "t", floors)
             draft[FROZEN] = _repeats_test(draft[SINGLE], series.observed[row][usable], transform)
         drafts.append(draft)
-    return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap)
+    return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap, turn=turn)
 
 
 _Parts = Mapping[Any, tuple[Floats, ...]]
@@ -594,6 +615,7 @@ def _calibrated(
     step: timedelta,
     transform: Transform,
     gap: int,
+    turn: Mask,
 ) -> list[tuple[FittedTest, ...]]:
     at = np.arange(series.felt.shape[1])
     raw = Evidence([tuple(draft.values()) for draft in drafts], step=step, transform=transform)
@@ -611,16 +633,29 @@ def _calibrated(
     taken = _in_blocks(lambda part: _found(tested, series, part, same), at, len(judged))
     strongest = np.abs(np.stack([e for (e,) in taken.values()])).max(axis=0)
     strongest = np.where(known, strongest, np.nan)
-    together = calibrations(list(strongest))
+    divisors = np.array([_divisor(row[turn], row[~turn]) for row in strongest])
+    strongest = np.where(turn, strongest / divisors[:, None], strongest)
     runs = clustering(list(strongest), gap)
     return [
-        (*own.values(), FittedTest(ANY, "any", (share,), found, _reason(share)))
-        for own, found, share in zip(fitted, together, runs, strict=True)
+        (*own.values(), FittedTest(ANY, "any", (share, divisor), found, _reason(share, divisor)))
+        for own, found, share, divisor in zip(
+            fitted, calibrations(list(strongest)), runs, divisors.tolist(), strict=True
+        )
     ]
 
 
-def _reason(runs_per_excess: float) -> str:
-    return f"the strongest evidence of all tests, by its history; excesses come in runs of {1 / runs_per_excess:.2g}"
+def _divisor(at_turns: Floats, elsewhere: Floats) -> float:
+    """How much more evidence the turns of months show, at the knee; 1 where it is not clearly more."""
+    turns, others = (values[np.isfinite(values)] for values in (at_turns, elsewhere))
+    if turns.size < LEAST_TURN or others.size < LEAST_TURN:
+        return 1.0
+    more = float(np.quantile(turns, 1 - KNEE) / max(float(np.quantile(others, 1 - KNEE)), 0.5))
+    return more if more > CLEARLY_MORE else 1.0
+
+
+def _reason(runs_per_excess: float, divisor: float) -> str:
+    words = f"the strongest evidence of all tests, by its history; excesses come in runs of {1 / runs_per_excess:.2g}"
+    return words if divisor == 1 else f"{words}; divided by {divisor:.2g} at the turn of the month"
 
 
 def runs_per_excess(tests: Sequence[FittedTest]) -> float:

@@ -117,6 +117,7 @@ def contest_tests(
         step=contest.step,
         transform=contest.transform,
         gap=merge_gap // contest.step,
+        turn=calendars.turn_of_month(contest.starts[at], contest.zone),
     )
 
 
@@ -142,6 +143,7 @@ def constant_tests(
         step=step,
         transform=transform,
         gap=merge_gap // step,
+        turn=np.zeros(counts.shape[1], dtype=bool),
     )
     return tests
 

@@ -184,7 +184,8 @@ def seasonal_rate(step: timedelta) -> WindowSpec:  # noqa: ARG001
 
 def departures(step: timedelta) -> WindowSpec:
     """How the series departed from its baseline: in the latest intervals, around this time yesterday, a week ago, and
-    on average over 3, 12, 24 and 168 hours; beside the baseline of the interval itself. One step, as many features.
+    on average over 3, 12, 24 and 168 hours; beside the baseline of the interval itself, and what the days
+    of its kind say otherwise. One step, as many features.
     """
     day, week = timedelta(days=1) // step, timedelta(days=7) // step
     lags = sorted({1, 2, day - 1, day, day + 1, week} - {0})
@@ -192,6 +193,7 @@ def departures(step: timedelta) -> WindowSpec:
     return WindowSpec(
         (
             Back(0, "baseline"),
+            Back(0, "contrast"),
             *(Back(lag, "deviation") for lag in lags),
             *(Back(1, f"mean-{intervals}") for intervals in means),
         )
