@@ -12,9 +12,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks.detection.peers.local_time import hour_of_week
+from anomaly.detection.learning import Practice, watch
 
 Floats = NDArray[np.float64]
+
+REFIT = timedelta(days=28)
+"""Weekly fits would take four times as long, and say little else of sixty days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,8 @@ def ours(
     train: int,
     seed: int,
 ) -> Judged:
-    """Stand-in until the walk is plugged in: the median of the hour of the week, Anscombe residuals, a normal tail."""
-    from scipy.stats import norm
-
-    z = 2 * np.sqrt(counts + 3 / 8)
-    week = hour_of_week(starts, zone)
-    predicted = np.full(z.shape, np.nan)
-    for at in range(train, z.shape[1]):
-        predicted[:, at] = np.median(z[:, :at][:, week[:at] == week[at]][:, -6:], axis=1)
-    residuals = z - predicted
-    scale = np.maximum(np.nanstd(residuals[:, train : train + 168], axis=1, keepdims=True), 0.7)
-    tail_probability = 2 * norm.sf(np.abs(residuals) / scale)
-    events = np.maximum((predicted / 2) ** 2 - 3 / 8, 0)
-    kinds = np.where(tail_probability < 1e-4, np.where(residuals < 0, "drop", "surge"), "")
-    return Judged(events, tail_probability, kinds.astype("<U16"))
+    """Fits from the `train` intervals before, again every four weeks, and judges all later ones as a group would."""
+    practice = Practice(step=step, zone=zone, refit=REFIT)
+    seeds = [seed + row for row in range(len(counts))]
+    watched = watch(counts.astype(np.float64), starts, practice, first=train, seeds=seeds)
+    return Judged(watched.predicted, watched.tail_probabilities, watched.kinds)
