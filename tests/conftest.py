@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from hypothesis import settings
 
 from anomaly.groups import Group
 from anomaly.local.addresses import Addresses
@@ -24,6 +25,9 @@ REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 Arguments = dict[str, str]
+
+settings.register_profile("anomaly", deadline=None)  # no test asserts a time
+settings.load_profile("anomaly")
 
 
 @pytest.hookimpl(wrapper=True)

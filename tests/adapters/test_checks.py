@@ -375,13 +375,15 @@ def predictions_of(**changes: Any) -> Predictions:
         "upper": np.full((2, 3), 9.0),
         "residuals": np.full((2, 3), 0.3),
         "tail_probabilities": np.full((2, 3), 0.4),
+        "felt": np.full((2, 3), 5.0),
     }
     for name, values in arrays.items():
-        if name != "observed":
+        if name not in {"observed", "felt"}:
             values[1, 2] = np.nan
         values[0, 0] = changes.get(name, values[0, 0])
     variables = (Variable(1, "a", None, START), Variable(2, "b", None, START))
-    return Predictions("fit", variables, hours(3).starts(), **arrays, kinds=np.full((2, 3), ""))
+    normal, single = np.full((2, 3), ""), np.full((2, 3), "single")
+    return Predictions("fit", variables, hours(3).starts(), **arrays, kinds=normal, tests=single)
 
 
 def test_sound_predictions_are_as_expected(checks: GreatExpectationsChecks) -> None:

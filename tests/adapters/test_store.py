@@ -19,6 +19,7 @@ from anomaly.adapters.postgres import migrate as migrations
 from anomaly.adapters.postgres.migrate import migrate
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.detection.completeness import Filling
+from anomaly.detection.evidence import Calibration, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
@@ -91,7 +92,9 @@ def _predictions(variables: tuple[Variable, ...], fit: str = "f1") -> Prediction
         upper=np.full(shape, np.inf),
         residuals=np.full(shape, -0.1),
         tail_probabilities=np.full(shape, 0.3),
+        felt=np.where(kinds == "", observed, observed + 0.1),
         kinds=kinds,
+        tests=np.where(kinds == "", "single", "sum-24"),
     )
 
 
@@ -341,6 +344,11 @@ def test_a_fit_and_what_it_learnt_come_back_as_saved(store: PostgresStore, group
         lower=-4.4,
         upper=float("inf"),
         residuals=np.array([0.1, -0.2], dtype=np.float32),
+        tests=(
+            FittedTest("single", "nct", (7.1, 0.2, 0.0, 1.1), Calibration(2.1, 1.7), "passed"),
+            FittedTest("silence", "gaps", (0.1 + 0.2, 1e-9), Calibration(), "of 12 gaps, 'half' are longer: 50%"),
+            FittedTest("any", "any", (), Calibration(3.0, 0.7), ""),
+        ),
     )
     files = [NetworkFile("dense-16-mae-00", "dense-16-mae", 1, "file:///a", "aa", "file:///b", "bb")]
     store.save_fit(fit)
@@ -388,7 +396,17 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
     assert store.write_predictions(group, made) == 1
     back = store.read_predictions(group, variables, DAY)
     assert back is not None
-    for name in ("observed", "predicted", "lower", "upper", "residuals", "tail_probabilities", "kinds"):
+    for name in (
+        "observed",
+        "predicted",
+        "lower",
+        "upper",
+        "residuals",
+        "tail_probabilities",
+        "felt",
+        "kinds",
+        "tests",
+    ):
         np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
     (anomaly,) = store.anomalies(group, DAY)
     assert (anomaly.variable, anomaly.start, anomaly.kind) == ("a", START + 5 * HOUR, "silent")

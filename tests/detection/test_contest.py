@@ -13,6 +13,7 @@ from anomaly.detection import backtests
 from anomaly.detection.backtests import backtest, mean_absolute_error
 from anomaly.detection.candidates import CANDIDATES
 from anomaly.detection.contest import Contest, enter, open_contest, warm_up
+from anomaly.groups.model import Transform
 
 HOUR = timedelta(hours=1)
 HOURS = 600
@@ -21,15 +22,21 @@ HOURS = 600
 def contest_on(z: NDArray[np.float64], *, warm: int = 168) -> Contest:
     starts = np.datetime64("2026-01-01T00:00:00") + np.arange(z.shape[1]) * np.timedelta64(3600, "s")
     judged = np.isfinite(z)
-    return open_contest(z, judged, starts=starts, step=HOUR, zone=ZoneInfo("UTC"), warm=warm)
+    linear = Transform.LINEAR
+    return open_contest(z, judged, starts=starts, step=HOUR, zone=ZoneInfo("UTC"), transform=linear, warm=warm)
 
 
 def test_the_warm_up_covers_the_networks_windows_and_the_nearest_week_of_the_naive_forecast() -> None:
-    networks = warm_up(CANDIDATES.values(), HOUR)
+    levels = warm_up([declared for declared in CANDIDATES.values() if not declared.relative], HOUR)
     naive = warm_up([CANDIDATES["seasonal-naive"]], HOUR)
 
-    assert 168 <= networks <= 172
+    assert 168 <= levels <= 172
     assert 168 <= naive <= 172
+
+
+def test_networks_on_departures_wait_for_a_baseline_and_a_week_of_departures_from_it() -> None:
+    for name in ("departure-linear", "departure-16-mae"):
+        assert 2 * 168 <= warm_up([CANDIDATES[name]], HOUR) <= 2 * 168 + 4
     assert warm_up(CANDIDATES.values(), timedelta(days=1)) >= 49
 
 

@@ -48,12 +48,12 @@ def test_a_variable_that_never_changes_is_constant() -> None:
     assert judged(np.full(150, 3.0)) == Judgement("constant", "3 events in each of 150 intervals", 3.0)
 
 
-def test_a_variable_below_one_event_in_ten_intervals_is_sparse() -> None:
-    sparse, busy = np.zeros(200), np.zeros(200)
-    sparse[:19] = 1
-    busy[:20] = 1
+def test_a_variable_below_one_event_in_a_hundred_intervals_is_sparse() -> None:
+    sparse, busy = np.zeros(1000), np.zeros(1000)
+    sparse[:9] = 1
+    busy[:10] = 1
 
-    assert (judged(sparse).status, judged(sparse).constant) == ("sparse", 0.095)
+    assert (judged(sparse).status, judged(sparse).constant) == ("sparse", 0.009)
     assert judged(busy).status == "fitted"
 
 

@@ -384,6 +384,8 @@ def _judged_anomalous(
             upper=expected + 1,
             residuals=seen - expected,
             tail_probabilities=np.full(seen.shape, 1e-6),
+            felt=expected,
             kinds=np.full(seen.shape, "drop"),
+            tests=np.full(seen.shape, "single"),
         ),
     )

@@ -52,7 +52,7 @@ def test_hour_by_hour_and_all_at_once_agree_to_the_last_bit(make_watched: Callab
     at_once.predict(HISTORY, HISTORY + 60)
     one, other = hourly.predictions(HISTORY, HISTORY + 60), at_once.predictions(HISTORY, HISTORY + 60)
     assert (other.kinds != "").any()
-    for name in ("predicted", "residuals", "tail_probabilities", "lower", "upper", "kinds"):
+    for name in ("predicted", "residuals", "tail_probabilities", "lower", "upper", "felt", "kinds", "tests"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -167,7 +167,7 @@ def test_without_a_champion_nothing_is_predicted_and_the_report_says_so(make_wat
 def test_variables_without_a_distribution_are_not_judged(make_watched: Callable[..., Watched]) -> None:
     watched = make_watched(daily(HISTORY + 24))
     watched.promote("f1", HISTORY)
-    new = fitted(watched.variables[0], status="new", distribution="", parameters=())
+    new = fitted(watched.variables[0], status="new", distribution="", parameters=(), tests=())
     watched.store.save_fitted("f1", [new, fitted(watched.variables[1])], [])
     report = watched.predict(HISTORY, HISTORY + 24)
     assert (report.variables, report.not_judged) == (1, 1)
@@ -184,7 +184,7 @@ def test_intervals_that_update_has_not_counted_are_refused_with_the_command(
 def test_a_group_without_variables_to_judge_predicts_nothing(make_watched: Callable[..., Watched]) -> None:
     watched = make_watched(daily(HISTORY + 24))
     watched.promote("f1", HISTORY)
-    new = [fitted(v, status="new", distribution="", parameters=()) for v in watched.variables]
+    new = [fitted(v, status="new", distribution="", parameters=(), tests=()) for v in watched.variables]
     watched.store.save_fitted("f1", new, [])
     report = watched.predict(HISTORY, HISTORY + 24)
     assert (report.predictions, report.not_judged) == (0, 2)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from anomaly.adapters.checks import GreatExpectationsChecks
 from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.detection.evidence import ANY, IDENTITY, SINGLE, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Fit, FittedVariable, Forecaster, Predictions, Variable
@@ -17,6 +18,9 @@ from tests.stages.conftest import HOUR, START
 
 WEEK = 168
 HISTORY = 5 * WEEK
+TAIL = 1e-4
+DEVIATIONS = 3.8906
+"""Beyond so many on either side lies `TAIL` of a normal distribution."""
 
 
 class NoNetworks:
@@ -78,7 +82,14 @@ class Watched:
         self.store.mark_updated(self.group, within, rows_read=0, events=0, at=START)
 
 
+def judged_singly(threshold: float) -> tuple[FittedTest, ...]:
+    """Tests by which residuals of single intervals beyond the threshold, and nothing else, are anomalies."""
+    single = FittedTest(SINGLE, "norm", (0.0, threshold / DEVIATIONS), IDENTITY, "")
+    return single, FittedTest(ANY, "any", (), IDENTITY, "")
+
+
 def fitted(variable: Variable, threshold: float = 4.0, **changes: object) -> FittedVariable:
+    """A variable of the naive forecast whose residuals beyond the threshold are anomalies."""
     values: dict[str, object] = {
         "variable": variable,
         "status": "fitted",
@@ -91,13 +102,14 @@ def fitted(variable: Variable, threshold: float = 4.0, **changes: object) -> Fit
         "scaler_maximum": 9.0,
         "mae": {},
         "choice": "",
-        "distribution": "t",
-        "parameters": (8.0, 0.0, 1.0),
+        "distribution": "norm",
+        "parameters": (0.0, threshold / DEVIATIONS),
         "distribution_reason": "",
-        "tail_probability": 1e-4,
+        "tail_probability": TAIL,
         "lower": -threshold,
         "upper": threshold,
         "residuals": np.linspace(-2, 2, 50, dtype=np.float32),
+        "tests": judged_singly(threshold),
     }
     return FittedVariable(**(values | changes))  # type: ignore[arg-type]
 
