@@ -5,7 +5,8 @@ variables it serves, their scaler and their windows' lags; the tests of each var
 Out: predictions, evidence and verdicts, (V, N).
 
 One interval at a time, because a verdict changes what later windows and sums see (`anomaly.detection.cleaning`): an
-anomalous count is replaced by its prediction. An hour alone and a year at once go through the same steps with
+anomalous count is replaced by its prediction. Intervals that are still filling in are judged by how complete they
+are (`anomaly.detection.young`). An hour alone and a year at once go through the same steps with
 the same numbers, so they agree to the last bit.
 """
 
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 from anomaly.detection import calendars, transforms, verdicts
 from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
 from anomaly.detection.cleaning import MEMORY, patience
+from anomaly.detection.completeness import Filling
 from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.windows import WindowSpec
+from anomaly.detection.young import Young
 from anomaly.groups.model import Threshold, Transform
 
 Floats = NDArray[np.float64]
@@ -69,15 +72,20 @@ class Past:
     transform: Transform
     special: NDArray[np.bool_]
     """(T,) days that are unlike their kind (`anomaly.detection.calendars`)."""
+    filling: Filling | None = None
+    """How the V variables fill in; without it every count is complete."""
+    ages: NDArray[np.int64] | None = None
+    """(T - H,) at which the counts to judge were taken, in whole intervals; -1 for complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What came out, all (V, N) with N = T - H; NaN where nothing could be predicted."""
+    """What came out, all (V, N) with N = T - H; NaN where nothing could be predicted, or nothing be said yet."""
 
     predicted: Floats
-    """In the transform."""
+    """Of complete intervals, in the transform."""
     residuals: Floats
+    """In the measure of complete intervals."""
     felt: Floats
     """Counts, with stand-ins and allowances: what later intervals see."""
     evidence: Floats
@@ -87,6 +95,8 @@ class Walk:
     """The test with the strongest evidence."""
     kinds: NDArray[np.str_]
     """'' for ordinary intervals."""
+    young: Young
+    """What of it is still filling in."""
 
 
 def needed_before(windows: Sequence[WindowSpec], step: timedelta) -> timedelta:
@@ -109,6 +119,19 @@ def walk(past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats
     return _Walker(past, panels, evidence, limits, policy).walk()
 
 
+def _young(past: Past, evidence: Evidence, limits: Floats) -> Young:
+    """The intervals to judge that are still filling in; thresholds are worked out only where there are any."""
+    number = past.observed.shape[1] - past.felt.shape[1]
+    surprise = evidence.single_limits(limits)
+    if past.filling is None or past.ages is None or (past.ages < 0).all():
+        ages, filling = np.full(number, -1), None
+        lower, upper = np.full(len(limits), -np.inf), np.full(len(limits), np.inf)
+    else:
+        ages, filling = past.ages, past.filling
+        lower, upper = evidence.thresholds(limits)
+    return Young(filling, ages, lower=lower, upper=upper, surprise=surprise, transform=past.transform)
+
+
 class _Walker:
     def __init__(
         self, past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats, policy: Threshold
@@ -123,9 +146,10 @@ class _Walker:
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
         known = self.channels.outlook(evidence.rare, slice(first))
         outlook[:, :first] = transforms.inverse(known, past.transform)
-        self.series = Series(past.observed, felt, expected, outlook)
+        self.series = Series(past.observed.copy(), felt, expected, outlook)
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
+        self.young = _young(past, evidence, limits)
         self.lags = [panel.window.lags(past.starts[first:], past.step, past.zone) for panel in panels]
         self.days = calendars.days_before.lags(past.starts[first:], past.step, past.zone)[:, :]
 
@@ -136,6 +160,7 @@ class _Walker:
         self.predicted, residuals, signed = (np.full(shape, np.nan) for _ in range(3))
         kinds = np.full(shape, "", dtype=verdicts.KIND)
         tests = np.full(shape, "", dtype=verdicts.KIND)
+        waiting = np.zeros(shape, dtype=bool)
         memory_, most = patience(past.step)
         was = np.zeros(past.observed.shape, dtype=bool)
         was[:, :first] = past.anomalous
@@ -143,27 +168,33 @@ class _Walker:
         for n in range(number):
             at = first + n
             self.predicted[:, n] = self._predict(at, n)
-            self._feel(at, n)
+            mean = self.series.expected[:, at].copy()
+            whole = self._feel(at, n)
             expected = self.predicted[:, n]
-            residuals[:, n] = transforms.forward(past.observed[:, at], past.transform) - expected
-            verdict = self._judge(at)
+            residuals[:, n] = transforms.forward(whole, past.transform) - expected
+            verdict = self._judge(at, n)
             signed[:, n], tests[:, n], kinds[:, n] = verdict
+            much = (kinds[:, n] != "") & (signed[:, n] > 0)
+            waiting[:, n] = self.young.waits(n, mean) & ~much
+            kinds[waiting[:, n], n] = ""
             was[:, at] = kinds[:, n] != ""
             recent += was[:, at]
             if at >= memory_:
                 recent -= was[:, at - memory_]
             replaced = was[:, at] & (recent <= most) & np.isfinite(expected)
             self.series.felt[replaced, at] = self.series.expected[replaced, at]
-            self.channels.settle(at, transforms.forward(self.series.felt[:, at], past.transform))
-        known = np.isfinite(residuals)
+            seen = self.series.felt[:, at] if past.special[at] else self.young.whole(n, self.series.felt[:, at], mean)
+            self.channels.settle(at, transforms.forward(seen, past.transform))
+        known = np.isfinite(residuals) & ~waiting
         return Walk(
-            predicted=self.predicted,
-            residuals=residuals,
+            predicted=np.where(waiting, np.nan, self.predicted),
+            residuals=np.where(waiting, np.nan, residuals),
             felt=self.series.felt[:, first:],
             evidence=np.where(known, signed, np.nan),
             tail_probabilities=np.where(known, np.exp(-np.abs(signed)), np.nan),
             tests=tests,
             kinds=kinds,
+            young=self.young,
         )
 
     def _predict(self, at: int, n: int) -> Floats:
@@ -194,26 +225,35 @@ class _Walker:
             answer = panel.predict(asked)[panel.positions, 0]
         return panel.scaler.span * answer if panel.relative else panel.scaler.unscale(answer)
 
-    def _feel(self, at: int, n: int) -> None:
-        """What the interval counts as: what was written. On a special day the prediction is what of the ordinary is
-        nearest, and only what is beyond it is felt, on top of the outlook: later windows learn nothing from it."""
+    def _feel(self, at: int, n: int) -> Floats:
+        """What the interval counts as: what was written, in the measure of complete intervals, (V,). On a special day
+        the prediction is what of the ordinary is nearest, and only what is beyond it is felt, on top of the outlook:
+        later windows learn nothing from it."""
         past, series = self.past, self.series
-        series.felt[:, at] = past.observed[:, at]
+        mean, outlook = series.expected[:, at].copy(), series.outlook[:, at].copy()
+        counted = self.young.felt(n, past.observed[:, at], mean)
+        whole = self.young.whole(n, counted, mean)
         if past.special[at]:
             positions = at - self.days[n]
             seen = transforms.inverse(self.channels[LEVEL][:, np.maximum(positions, 0)], past.transform)
             seen[:, positions < 0] = np.nan
-            outlook = series.outlook[:, at]
             low, high = calendars.ordinary(seen)
-            due = np.clip(past.observed[:, at], np.fmin(low, outlook), np.fmax(high, outlook))
+            due = np.clip(whole, np.fmin(low, outlook), np.fmax(high, outlook))
             self.predicted[:, n] = transforms.forward(due, past.transform)
+            series.observed[:, at] = whole
             series.expected[:, at] = transforms.inverse(self.predicted[:, n], past.transform)
-            series.felt[:, at] = np.maximum(past.observed[:, at] - due + outlook, 0)
+            series.felt[:, at] = np.maximum(whole - due + outlook, 0)
+        else:
+            series.observed[:, at] = series.felt[:, at] = counted
+            series.expected[:, at] = self.young.expected(n, mean)
+            series.outlook[:, at] = self.young.expected(n, outlook)
+        return whole
 
-    def _judge(self, at: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
+    def _judge(self, at: int, n: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
         two = slice(max(at - 1, 0), at + 1)
         if at:
             self.same[:, at] = self.evidence.prepared(self.past.observed[:, two], self.series.expected[:, two])[:, 1]
+        self.same[self.young.rows(n), at] = 0  # a count that is still filling in repeats nothing
         taken = self.evidence.take(self.series, np.array([at]), self.same)
         signed, best = self.evidence.together(verdicts.in_direction(taken.found, self.policy.direction))
         names = np.array(self.evidence.names)[best[:, 0]]

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars, transforms
+from anomaly.detection import calendars, completeness, transforms
 from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import Evidence
 from anomaly.detection.forecasts import Panel, Past, needed_before, walk
@@ -59,7 +59,8 @@ class PredictReport:
     """Variables that no champion judges: new, or met after the fit."""
     predictions: int
     unjudged: int
-    """Counted intervals without a prediction, because their windows reach into a time without counts."""
+    """Counted intervals without a prediction, because their windows reach into a time without counts, or because they
+    are so young that nothing can be said of them yet."""
     anomalies: int
     model_versions: tuple[int, ...]
 
@@ -73,7 +74,11 @@ class PredictReport:
         return (
             f"{self.predictions:,} predictions for {self.variables} variables in {self.intervals} intervals by "
             f"version {versions}; {self.anomalies:,} anomalous; {self.not_judged} variables not judged"
-            + (f"; {self.unjudged:,} intervals not judged for want of history" if self.unjudged else "")
+            + (
+                f"; {self.unjudged:,} intervals not judged, for want of history or of time to fill in"
+                if self.unjudged
+                else ""
+            )
         )
 
 
@@ -86,7 +91,7 @@ def predict(
     checks: DataChecks,
     artifacts: ArtifactReader,
     forecaster: ForecasterLoader,
-    now: datetime,  # noqa: ARG001  all stages are called alike
+    now: datetime,
 ) -> PredictReport:
     """Judges the range ``[start, end)``, and again the late intervals before it, whose counts may have changed.
 
@@ -112,7 +117,7 @@ def predict(
         champion = _loaded(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
         versions.append(fit.model_version or 0)
         for piece in part.chunks(max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
-            made = _predictions(group, champion, piece, store)
+            made = _predictions(group, champion, piece, store, now)
             checks.predictions(group, made, piece)
             anomalies += store.write_predictions(group, made)
             known = np.isfinite(made.predicted)
@@ -140,10 +145,10 @@ def _with_what_may_have_changed(group: Group, requested: TimeRange, store: Store
     left without predictions although it is counted."""
     begin = group.floor(requested.start - group.lateness)
     latest = store.predicted_until(group)
-    if latest is not None and requested.start - CATCH_UP <= latest + group.interval < begin:
+    if latest is not None and requested.start - CATCH_UP <= latest + group.interval < requested.start:
         missed = TimeRange(latest + group.interval, requested.start, group.interval)
         if store.first_gap(group, missed) is None:
-            begin = missed.start
+            begin = min(begin, group.floor(missed.start - group.lateness))
     return TimeRange(max(begin, group.first_interval()), requested.end, requested.step)
 
 
@@ -205,7 +210,7 @@ def _loaded(
     )
 
 
-def _predictions(group: Group, champion: _Champion, within: TimeRange, store: Store) -> Predictions:
+def _predictions(group: Group, champion: _Champion, within: TimeRange, store: Store, now: datetime) -> Predictions:
     """Judges the range, from the history that windows and tests look back to."""
     fitted, transform = champion.fitted, champion.transform
     variables = tuple(f.variable for f in fitted)
@@ -215,11 +220,12 @@ def _predictions(group: Group, champion: _Champion, within: TimeRange, store: St
     evidence = Evidence([f.tests for f in fitted], step=group.interval, transform=transform)
     direction = group.threshold.direction
     limits = np.array([limit(f.tail_probability, direction) for f in fitted])
-    past = _past(group, champion, known, observed, first, store)
+    past = _past(group, champion, known, observed, first, store, now)
     walked = walk(past, champion.panels, evidence, limits, group.threshold)
     counted = np.isfinite(observed[:, first:])
-    predicted = np.where(counted, transforms.inverse(walked.predicted, transform), np.nan)
-    low, high = evidence.bounds(predicted, limits, direction)
+    whole = np.where(counted, transforms.inverse(walked.predicted, transform), np.nan)
+    predicted = walked.young.now(whole)
+    low, high = walked.young.bounds(whole, *evidence.bounds(predicted, limits, direction))
     return Predictions(
         fit_id=champion.fit.id,
         variables=variables,
@@ -237,7 +243,13 @@ def _predictions(group: Group, champion: _Champion, within: TimeRange, store: St
 
 
 def _past(
-    group: Group, champion: _Champion, known: TimeRange, observed: NDArray[np.float64], first: int, store: Store
+    group: Group,
+    champion: _Champion,
+    known: TimeRange,
+    observed: NDArray[np.float64],
+    first: int,
+    store: Store,
+    now: datetime,
 ) -> Past:
     """Counts of the whole range, and how those before the first interval were judged in their time."""
     shape = (len(observed), first)
@@ -257,7 +269,19 @@ def _past(
         zone=champion.zone,
         transform=champion.transform,
         special=calendars.special(known.starts(), champion.zone, group.holidays),
+        filling=store.filling([f.variable for f in champion.fitted], completeness.ages(group.lateness, group.interval)),
+        ages=_ages(group, TimeRange(known.start + first * known.step, known.end, known.step), store, now),
     )
+
+
+def _ages(group: Group, within: TimeRange, store: Store, now: datetime) -> NDArray[np.int64]:
+    """(N,) how old the intervals were when they were counted last; -1 for complete.
+
+    Update notes the ages of young intervals only, so one that is not young any more has been counted since.
+    """
+    noted = store.counted_ages(group, within)
+    by_now = (now - within.start) // within.step - 1 - np.arange(len(within))
+    return np.where(noted >= 0, np.maximum(noted, by_now), -1)
 
 
 def _rows_by(fitted: Sequence[FittedVariable], key: Any) -> dict[Any, list[int]]:
