@@ -1,8 +1,9 @@
 """Charts as PNG: an incident's, for Slack, and a fit's, for MLflow.
 
 An incident's chart is first seen some 700 pixels wide in a channel, or on a phone. So it shows the worst variable
-large, a few more as small multiples, and says what happened in its title; words next to the lines take the place
-of legends, and its colours (Okabe and Ito's) tell apart without hue. Three panels, as everywhere in this project:
+large (or the group's total, where it takes part), a few more as small multiples, and says what happened in its title;
+words next to the lines take the place of legends, and its colours (Okabe and Ito's) tell apart without hue. Three
+panels, as everywhere in this project:
 
 * observed and predicted counts, with the band outside of which a count is an anomaly;
 * residuals over time, with the thresholds;
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.adapters.messages import (
+    called,
     headline,
     moment_words,
     number_words,
@@ -34,6 +36,7 @@ from anomaly.adapters.messages import (
     span_words,
 )
 from anomaly.groups.intervals import to_datetime64
+from anomaly.groups.model import TOTAL
 from anomaly.ports import ChartData, ChartVariable, Floats
 
 if TYPE_CHECKING:
@@ -139,7 +142,7 @@ def residual_overview(residuals: Mapping[str, Floats], lower: Mapping[str, float
             ends = [end for end in (lower[name], upper[name]) if math.isfinite(end)]
             axes.plot(ends, [row] * len(ends), "|", color=_ANOMALY, markersize=8, markeredgewidth=1.6)
         axes.axvline(0, color=_LINE, linewidth=0.8, zorder=0)
-        axes.set_yticks(range(len(widest)), [_shown(name) for name in widest], color=_INK)
+        axes.set_yticks(range(len(widest)), [_shown(called(name)) for name in widest], color=_INK)
         axes.set_ylim(len(widest) - 0.4, -0.6)
         return _png(figure)
 
@@ -149,7 +152,8 @@ def residual_overview(residuals: Mapping[str, Floats], lower: Mapping[str, float
 
 def _incident(data: ChartData) -> bytes:
     """Laid out in inches from the top, so that text keeps its size however much there is to show."""
-    others = data.variables[1 : 1 + SMALL_MULTIPLES]
+    variables = sorted(data.variables, key=lambda v: v.variable != TOTAL)  # the total first, the others as they come
+    others = variables[1 : 1 + SMALL_MULTIPLES]
     main, small, bottom = 2.15, 0.82, 1.6
     under_main = TOP + main + 0.62
     under_small = under_main + (small + 0.62 if others else 0.0)
@@ -163,7 +167,7 @@ def _incident(data: ChartData) -> bytes:
     if not data.variables:
         return _png(figure)
 
-    worst = data.variables[0]
+    worst = variables[0]
     inner = WIDTH - LEFT - RIGHT
     _counts(_panel(figure, LEFT, TOP, inner, main), worst, data, large=True)
     third = (inner - 2 * 0.45) / 3
@@ -194,10 +198,10 @@ def _counts(axes: Axes, variable: ChartVariable, data: ChartData, *, large: bool
     _count_axis(axes, variable, large=large)
     _time_axis(axes, variable, data.group.zone, at_most=8 if large else 3)
     if large:
-        axes.set_title(_shown(variable.variable, 22), loc="left", fontsize=11, fontweight="bold", pad=7)
+        axes.set_title(_shown(called(variable.variable), 22), loc="left", fontsize=11, fontweight="bold", pad=7)
         _key(axes)
     else:
-        axes.set_title(_shown(variable.variable, 24), loc="left", fontsize=9.5, pad=5)
+        axes.set_title(_shown(called(variable.variable), 24), loc="left", fontsize=9.5, pad=5)
 
 
 def _residuals(axes: Axes, variable: ChartVariable, data: ChartData) -> None:
@@ -209,7 +213,7 @@ def _residuals(axes: Axes, variable: ChartVariable, data: ChartData) -> None:
     _anomalies(axes, x, variable.residuals, variable.anomalous, size=4)
     _thresholds(axes, variable)
     _time_axis(axes, variable, data.group.zone, at_most=5)
-    axes.set_title(f"Residuals of {_shown(variable.variable, 30)}", loc="left", fontsize=9.5, pad=6)
+    axes.set_title(f"Residuals of {_shown(called(variable.variable), 30)}", loc="left", fontsize=9.5, pad=6)
     _few_ticks(axes)
     if not np.isfinite(variable.residuals).any():
         axes.set_yticks([])

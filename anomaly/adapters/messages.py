@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from anomaly.detection.causes import Shared
 from anomaly.groups import Group
+from anomaly.groups.model import TOTAL
 from anomaly.ports import Incident, IncidentVariable, Links
 
 Block = dict[str, Any]
@@ -28,6 +29,9 @@ LISTED = 8
 NAME_LIMIT = 80
 OTHERS_LIMIT = 400
 
+EVERYTHING = "all variables together"
+"""What a group's total is called."""
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HAPPENED = {"drop": "dropped", "surge": "surged", "silent": "fell silent", "frozen": "froze", "shift": "shifted"}
 _HOURS_PER_YEAR = 365.25 * 24
@@ -37,10 +41,22 @@ _HOURS_PER_YEAR = 365.25 * 24
 
 
 def headline(incident: Incident, *, name_limit: int = NAME_LIMIT) -> str:
-    """What happened, in one line: ``carriers: 14 variables dropped``."""
+    """What happened, in one line: ``carriers: 14 variables dropped``. A group's total is not one of the fourteen."""
     count = len(incident.departed)
-    who = shortened(incident.departed[0].variable, name_limit) if count == 1 else f"{count} variables"
+    who = shortened(called(incident.departed[0].variable), name_limit) if count == 1 else f"{count} variables"
+    if count == 1 and total_of(incident) not in {None, incident.departed[0]}:
+        who = f"{who} and {EVERYTHING}"
     return f"{incident.group}: {who} {_happened(incident.kind)}"
+
+
+def called(variable: str) -> str:
+    """What people call a variable: a group's total is ``all variables together``."""
+    return EVERYTHING if variable == TOTAL else variable
+
+
+def total_of(incident: Incident) -> IncidentVariable | None:
+    """The part of the group's total, if it takes part."""
+    return next((part for part in incident.variables if part.variable == TOTAL), None)
 
 
 def moment_words(moment: datetime, zone: ZoneInfo, *, year: bool = True) -> str:
@@ -220,7 +236,11 @@ def _facts(group: Group, incident: Incident) -> Block:
 
 
 def _observed(incident: Incident) -> str:
-    """Of all its variables together; frozen counts cannot be added up to anything."""
+    """Of all its variables together. The group's total says it alone, for it is the sum of the others; frozen counts
+    cannot be added up to anything."""
+    total = total_of(incident)
+    if total is not None and total not in incident.departed:
+        return f"{EVERYTHING} {observed_words(total)}"
     if len(incident.departed) == 1 or (incident.departed and incident.kind == "frozen"):
         return observed_words(incident.departed[0])
     return departure_words(sum(v.observed for v in incident.departed), sum(v.expected for v in incident.departed))
@@ -231,8 +251,11 @@ def _in_common(incident: Incident) -> str:
 
 
 def _variable_lines(incident: Incident) -> str:
-    lines = [_variable_line(v, incident.kind) for v in incident.variables[:LISTED]]
-    others = incident.variables[LISTED:]
+    total, departed = total_of(incident), incident.departed
+    lines = [_variable_line(v, incident.kind) for v in departed[:LISTED]]
+    if total is not None and total not in departed:
+        lines.insert(0, _variable_line(total, incident.kind))
+    others = departed[LISTED:]
     if others:
         weaker = sum(part.test == "together" for part in others)
         only = f", {weaker} of them odd only together with the others" if weaker else ""
@@ -242,7 +265,8 @@ def _variable_lines(incident: Incident) -> str:
 
 def _variable_line(part: IncidentVariable, usual: str) -> str:
     kind = "" if part.kind == usual else f", {_happened(part.kind)}"
-    return f"•  {_code(part.variable)}  {escaped(observed_words(part) + kind)}"
+    name = f"*{_sentence(EVERYTHING)}*" if part.variable == TOTAL else _code(part.variable)
+    return f"•  {name}  {escaped(observed_words(part) + kind)}"
 
 
 def _others(others: tuple[IncidentVariable, ...]) -> str:

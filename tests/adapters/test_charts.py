@@ -366,3 +366,11 @@ def test_what_a_test_looked_at_before_its_first_anomaly_is_marked(
 def test_the_title_says_how_severe_it_is(data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]) -> None:
     figure = drawn(data(variable(), severity="critical"))
     assert any(text.get_text().startswith("Critical severity") for text in figure.texts)
+
+
+def test_the_group_s_total_is_drawn_large_under_its_own_name(
+    data: Callable[..., ChartData], drawn: Callable[[ChartData], Figure]
+) -> None:
+    figure = drawn(data(variable("dep_delay.UA"), variable("(total)")))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:3] == ["all variables together", "dep_delay.UA", "Residuals of all variables together"]

@@ -190,12 +190,31 @@ def test_variables_beyond_the_listed_ones_say_how_many_joined_only_together(grou
     assert "_and 6 more, 5 of them odd only together with the others:_" in texts
 
 
-def test_the_group_s_total_is_neither_counted_nor_added_to_its_parts(group: Group, incident: Incident) -> None:
-    total = _part(variable="(total)", observed=1000.0, expected=9000.0)
-    texts = str(
-        incident_blocks(group, replace(incident, variables=(total, *incident.variables)), links=Links(), file_id=None)
-    )
-    assert "3 variables dropped" in texts
-    assert "*Observed*\\n48 instead of 1,676" in texts
-    assert "`(total)`" in texts
-    assert headline(replace(incident, variables=(total,))) == "carriers: (total) dropped"
+def _with_total(incident: Incident, *variables: IncidentVariable) -> Incident:
+    total = _part(variable="(total)", test="sum-6", stretch=timedelta(hours=6), observed=1000.0, expected=9000.0)
+    return replace(incident, variables=(*variables, total))
+
+
+def test_the_group_s_total_speaks_for_all_and_is_not_counted_among_them(group: Group, incident: Incident) -> None:
+    told = _with_total(incident, *incident.variables)
+    blocks = incident_blocks(group, told, links=Links(), file_id=None)
+    assert headline(told) == "carriers: 3 variables dropped"
+    assert "All variables together 1,000 instead of 9,000 (\N{MINUS SIGN}89%), found over 6 h" in str(blocks[1])
+    lines = blocks[2]["text"]["text"].splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("•  *All variables together*  1,000 instead of 9,000")
+    assert "(total)" not in str(blocks)
+
+
+def test_the_total_takes_no_line_of_another_variable(group: Group, incident: Incident) -> None:
+    parts = [_part(variable=f"a{n}") for n in range(10)]
+    texts = str(incident_blocks(group, _with_total(incident, *parts), links=Links(), file_id=None))
+    assert "`a7`" in texts
+    assert "_and 2 more:_ `a8`, `a9`" in texts
+
+
+def test_one_variable_and_the_total_are_both_in_the_headline(group: Group, incident: Incident) -> None:
+    assert headline(_with_total(incident, _part())) == "carriers: dep_delay.UA and all variables together dropped"
+    alone = _with_total(incident)
+    assert headline(alone) == "carriers: all variables together dropped"
+    assert "*Observed*\\n1,000 instead of 9,000" in str(incident_blocks(group, alone, links=Links(), file_id=None))
