@@ -150,6 +150,7 @@ class _Walker:
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
         self.young = _young(past, evidence, limits)
+        self.turn = calendars.turn_of_month(past.starts, past.zone)
         self.lags = [panel.window.lags(past.starts[first:], past.step, past.zone) for panel in panels]
         self.days = calendars.days_before.lags(past.starts[first:], past.step, past.zone)[:, :]
 
@@ -255,7 +256,9 @@ class _Walker:
             self.same[:, at] = self.evidence.prepared(self.past.observed[:, two], self.series.expected[:, two])[:, 1]
         self.same[self.young.rows(n), at] = 0  # a count that is still filling in repeats nothing
         taken = self.evidence.take(self.series, np.array([at]), self.same)
-        signed, best = self.evidence.together(verdicts.in_direction(taken.found, self.policy.direction))
+        signed, best = self.evidence.together(
+            verdicts.in_direction(taken.found, self.policy.direction), self.turn[at : at + 1]
+        )
         names = np.array(self.evidence.names)[best[:, 0]]
         kinds = verdicts.judge(taken, names, signed[:, 0], self.limits, self.policy)
         return signed[:, 0], names, kinds
