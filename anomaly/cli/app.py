@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from anomaly.cli.explain import explain
 from anomaly.cli.simulate import simulate
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
 
@@ -91,6 +92,7 @@ database_app = typer.Typer(help="The metadata database.", no_args_is_help=True)
 app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
 app.command()(simulate)
+app.command()(explain)
 
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of a group, as its file is called.")]
 Start = Annotated[
