@@ -57,6 +57,7 @@ from numpy.typing import NDArray
 
 from anomaly.detection import transforms
 from anomaly.detection.backtests import LEAST_EXPECTED
+from anomaly.detection.families import FAMILIES
 from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative, robust_scale
 from anomaly.detection.statuses import RARE_RATE
 from anomaly.groups.model import Direction, Transform
@@ -67,6 +68,8 @@ Mask = NDArray[np.bool_]
 SINGLE, FROZEN, SILENCE, LEVEL, ANY = "single", "frozen", "silence", "level", "any"
 SUMS = (3, 6, 24)
 """Intervals that are added up."""
+FROZEN_LEAST = 5
+"""Repeats. A busy hour that equals the one before is a coincidence that a schedule brings about every day."""
 FROZEN_REACH = 48
 """Intervals of one value that are told apart; longer runs count as this long."""
 SILENCE_REACH = timedelta(days=7)
@@ -79,7 +82,9 @@ CENSORED = 3.0
 """Excesses count as at most this: about one in twenty is naturally larger, all of a past incident's are."""
 PRIOR = 30.0
 """Excesses that the group's tail weighs as much as."""
-SLOPES = (0.7, 3.0)
+SLOPES = (0.8, 3.0)
+LEAST_RARE_SLOPE = 1.0
+"""Counts of rare variables are few distinct numbers: their history shows the far tail least of all."""
 KNEES = (0.5, 8.0)
 LEAST_EXCESSES = 10
 LARGEST = 27.6
@@ -151,14 +156,18 @@ def excesses(evidence: Floats) -> tuple[float, float, int]:
     return knee, float(np.minimum(beyond, CENSORED).sum()), int((beyond < CENSORED).sum())
 
 
-def calibrations(histories: Sequence[Floats]) -> list[Calibration]:
+def calibrations(histories: Sequence[Floats], *, rare: Sequence[bool]) -> list[Calibration]:
     """One for each variable's evidence over its history; the shorter a history, the nearer its tail to the group's."""
     found = [excesses(history) for history in histories]
     own = [total / number for _, total, number in found if number >= LEAST_EXCESSES]
     pooled = float(np.clip(np.median(own), 0.8, 2.0)) if own else 1.0
+    least, most = SLOPES
     return [
-        Calibration(knee, float(np.clip((total + PRIOR * pooled) / (number + PRIOR), *SLOPES)))
-        for knee, total, number in found
+        Calibration(
+            knee,
+            float(np.clip((total + PRIOR * pooled) / (number + PRIOR), LEAST_RARE_SLOPE if few else least, most)),
+        )
+        for (knee, total, number), few in zip(found, rare, strict=True)
     ]
 
 
@@ -202,11 +211,11 @@ def clustering(histories: Sequence[Floats], gap: int) -> list[float]:
 class FittedTest:
     """One test of one variable: its family, the family's parameters, and how its evidence is calibrated.
 
-    Families: a name in ``scipy.stats`` with its parameters (of the residual in the transform); ``counts`` with the
-    excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by which the longer
-    half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
-    the distance of two values; ``any`` with the runs per excess
-    and with what evidence is divided by at the turn of the month.
+    Families: a name in `anomaly.detection.families` with its parameters (of the residual in the transform);
+    ``counts`` with the excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by
+    which the longer half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
+    the distance of two values; ``any`` with the runs per excess and with what evidence is divided by at the turn of
+    the month.
     """
 
     test: str
@@ -282,7 +291,8 @@ def _run_evidence(series: Series, at: NDArray[np.int64], same: Floats, transform
         alive &= newest > 0  # a run of zeros is silence, and told as such
     alive = np.logical_and.accumulate(alive, axis=2)
     unlikely = np.nan_to_num(_latest(same, at, FROZEN_REACH)[..., ::-1])
-    return np.asarray(np.where(alive, unlikely, 0.0).sum(axis=2))
+    total = np.where(alive, unlikely, 0.0).sum(axis=2)
+    return np.asarray(np.where(alive.sum(axis=2) >= FROZEN_LEAST, total, 0.0))
 
 
 def _waits(series: Series, at: NDArray[np.int64], reach: int) -> Floats:
@@ -309,26 +319,19 @@ def repeats(
     return np.asarray(-np.log(np.clip(probability, 1e-6, 1.0)))
 
 
-def two_sided(family: str, parameters: Sequence[Floats], residuals: Floats) -> Floats:
-    """-ln of twice the smaller tail, clipped to [0, 27.6]; NaN stays."""
-    from scipy import special, stats
+def two_sided(
+    family: str, parameters: Sequence[Floats | float], residuals: Floats, expected: Floats | None = None
+) -> Floats:
+    """-ln of twice the smaller tail, in [0, 27.6]; NaN stays.
 
-    with np.errstate(all="ignore"):
-        if family == "t":
-            degrees, location, scale = parameters
-            tail = special.stdtr(degrees, -np.abs((residuals - location) / scale))
-        elif family == "norm":
-            location, scale = parameters
-            tail = special.ndtr(-np.abs((residuals - location) / scale))
-        else:
-            frozen = getattr(stats, family)
-            below, above = frozen.cdf(residuals, *parameters), frozen.sf(residuals, *parameters)
-            # Far out, scipy's non-central t gives NaN for one side or for both: then the other side tells, or none.
-            lost = np.isnan(below) & np.isnan(above)
-            below = np.where(np.isnan(below), 1 - above, below)
-            above = np.where(np.isnan(above), 1 - below, above)
-            tail = np.where(lost & np.isfinite(residuals), 0.0, np.minimum(below, above))
-        evidence = -np.log(np.maximum(2 * tail, _TINY))
+    Args:
+        family: a name in `anomaly.detection.families`.
+        parameters: its parameters; numbers or arrays that broadcast with the residuals.
+        residuals: in the transform.
+        expected: events expected of each interval, for families that ask; None for busy intervals.
+    """
+    tail = FAMILIES[family].tail(residuals, parameters, expected)
+    evidence = -np.log(np.maximum(2 * tail, _TINY))
     return np.where(np.isfinite(residuals), np.clip(evidence, 0.0, LARGEST), np.nan)
 
 
@@ -450,16 +453,22 @@ class Evidence:
 
     def thresholds(self, limits: Floats, direction: Direction = Direction.BOTH) -> tuple[Floats, Floats]:
         """(V,) residuals of single intervals beyond which they are anomalous; infinite for rare variables, whose
-        thresholds depend on what is expected, for those that are not judged, and in a direction nobody asked for."""
-        from scipy import stats
+        thresholds depend on what is expected, for those that are not judged, and in a direction nobody asked for.
+        Where busy and quiet intervals differ, those of busy ones."""
+        lower, upper = self._residuals(limits, direction, None)
+        return lower[:, 0], upper[:, 0]
 
-        lower, upper = np.full(self.variables, -np.inf), np.full(self.variables, np.inf)
-        tail = np.exp(-self.single_limits(limits)) / 2
+    def _residuals(self, limits: Floats, direction: Direction, expected: Floats | None) -> tuple[Floats, Floats]:
+        """`thresholds` for what is expected, (V, n); for None, (V, 1) those of busy intervals."""
+        shape = (self.variables, 1) if expected is None else expected.shape
+        lower, upper = np.full(shape, -np.inf), np.full(shape, np.inf)
+        tail = np.exp(-self.single_limits(limits))[:, None] / 2
         for family, parts in self._families[SINGLE].items():
             for rows, parameters in parts:
                 if family != "counts":
-                    frozen = getattr(stats, family)
-                    lower[rows], upper[rows] = frozen.ppf(tail[rows], *parameters), frozen.isf(tail[rows], *parameters)
+                    columns = [p[:, None] for p in parameters]
+                    own = None if expected is None else expected[rows]
+                    lower[rows], upper[rows] = FAMILIES[family].between(tail[rows], columns, own)
         if direction is Direction.SURGE:
             lower[:] = -np.inf
         if direction is Direction.DROP:
@@ -468,9 +477,9 @@ class Evidence:
 
     def bounds(self, expected: Floats, limits: Floats, direction: Direction = Direction.BOTH) -> tuple[Floats, Floats]:
         """Single counts (V, n) beyond which an interval is anomalous, for what is expected, (V, n)."""
-        lower, upper = self.thresholds(limits, direction)
         z = transforms.forward(expected, self._transform)
-        low, high = (transforms.inverse(z + side[:, None], self._transform) for side in (lower, upper))
+        sides = self._residuals(limits, direction, expected)
+        low, high = (transforms.inverse(z + side, self._transform) for side in sides)
         tail = np.exp(-self.single_limits(limits)) / 2
         for rows, (phi,) in self._families[SINGLE].get("counts", []):
             few, many = _count_bounds(np.maximum(expected[rows], LEAST_EXPECTED), phi, tail[rows])
@@ -488,7 +497,7 @@ class Evidence:
                     least = np.maximum(expected[rows], length * LEAST_EXPECTED)
                     evidence[rows] = of_counts(felt[rows], least, columns[0])
                 else:
-                    evidence[rows] = two_sided(family, columns, residuals[rows])
+                    evidence[rows] = two_sided(family, columns, residuals[rows], expected[rows])
         direction = np.sign(felt - expected)
         agreeing = direction == newest if length > 1 else np.ones(direction.shape, dtype=bool)
         return np.asarray(self._calibrate(name, evidence) * direction * agreeing)
@@ -578,7 +587,7 @@ def fit_tests(
                 chosen = distribution if name == SINGLE else "t"
                 residuals = departure(felt, expected, length, transform)
                 telling = informative(felt, expected) | (transform is not Transform.ANSCOMBE)
-                draft[name] = _residual_test(name, residuals[telling], chosen, floors)
+                draft[name] = _residual_test(name, residuals[telling], chosen, floors, expected[telling])
         if rare[row]:
             draft[SILENCE] = _gaps_test(waits[SILENCE][0][row], series.observed[row], usable)
         else:
@@ -627,7 +636,9 @@ def _calibrated(
     fitted: list[dict[str, FittedTest]] = [dict(draft) for draft in drafts]
     for name in names:
         rows = [row for row, draft in enumerate(drafts) if name in draft]
-        for row, found in zip(rows, calibrations([history[name][row] for row in rows]), strict=True):
+        for row, found in zip(
+            rows, calibrations([history[name][row] for row in rows], rare=raw.rare[rows].tolist()), strict=True
+        ):
             fitted[row][name] = replace(fitted[row][name], calibration=found)
     tested = Evidence([tuple(own.values()) for own in fitted], step=step, transform=transform)
     taken = _in_blocks(lambda part: _found(tested, series, part, same), at, len(judged))
@@ -639,7 +650,7 @@ def _calibrated(
     return [
         (*own.values(), FittedTest(ANY, "any", (share, divisor), found, _reason(share, divisor)))
         for own, found, share, divisor in zip(
-            fitted, calibrations(list(strongest)), runs, divisors.tolist(), strict=True
+            fitted, calibrations(list(strongest), rare=raw.rare.tolist()), runs, divisors.tolist(), strict=True
         )
     ]
 
@@ -668,11 +679,17 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if known.size else 0.0
 
 
-def _residual_test(test: str, residuals: Floats, distribution: str, floors: Mapping[str, float]) -> FittedTest:
+def _residual_test(
+    test: str,
+    residuals: Floats,
+    distribution: str,
+    floors: Mapping[str, float],
+    expected: Floats | None = None,
+) -> FittedTest:
     known = residuals[np.isfinite(residuals)]
     floor = floors.get(test, 0.0)
     if test == SINGLE:
-        fitted = fit_distribution(known, distribution, scale_floor=floor)
+        fitted = fit_distribution(residuals, distribution, scale_floor=floor, expected=expected)
     else:
         middle = float(np.median(known)) if known.size else 0.0
         scale = robust_scale(known, floor=floor) if known.size else max(floor, 1.0)
