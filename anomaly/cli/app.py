@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from anomaly.cli.detect import detect
 from anomaly.cli.explain import explain
 from anomaly.cli.simulate import simulate
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
@@ -93,6 +94,7 @@ app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
 app.command()(simulate)
 app.command()(explain)
+app.command()(detect)
 
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of a group, as its file is called.")]
 Start = Annotated[

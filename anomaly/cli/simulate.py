@@ -31,7 +31,6 @@ from anomaly.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
     from rich.table import Table
 
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 VARIABLES, DAYS, INTERVAL, START = 20, 120, "1h", date(2025, 1, 1)
 MOST_EVENTS = 20_000_000
 """About 1.5 GB of ``events.csv``. Counts have no such limit."""
-MOST_CELLS = 200_000_000
-"""Series times intervals: more would not fit into 8 GB of memory."""
-_LONGEST_STEP = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +87,8 @@ def simulate(
 
     Example: `anomaly simulate --out sim --variables 20 --days 120 --timezone Europe/Berlin --incidents 3`
     """
-    zone, step = _zone(timezone), _duration("--interval", interval)
-    quiet = _duration("--clean", clean) or timedelta(0)
+    zone, step = zone_of(timezone), duration_of("--interval", interval)
+    quiet = duration_of("--clean", clean) or timedelta(0)
     if source is not None:
         made = {"--variables": variables, "--days": days, "--start": start, "--rates": rates, "--events": events}
         if given := [name for name, value in made.items() if value]:
@@ -122,14 +118,25 @@ def simulate(
 # --- what is asked for ------------------------------------------------------------------------------------------
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """What ``--timezone`` names.
+
+    Raises:
+        ConfigurationError: there is no such zone.
+    """
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ConfigurationError(f"--timezone is {name!r}; expected a zone's name such as Europe/Berlin") from None
 
 
-def _duration(option: str, written: str | None) -> timedelta | None:
+def duration_of(option: str, written: str | None) -> timedelta | None:
+    """What the option says, where it says something.
+
+    Raises:
+        ConfigurationError: it is no duration, or no interval.
+    """
+    from anomaly.adapters.series_files import LONGEST_STEP
     from anomaly.groups.durations import parse_duration
 
     if written is None:
@@ -138,7 +145,7 @@ def _duration(option: str, written: str | None) -> timedelta | None:
         duration = parse_duration(written)
     except ValueError as wrong:
         raise ConfigurationError(f"{option} is {written!r}; expected {wrong}") from None
-    if option == "--interval" and not timedelta(0) < duration <= _LONGEST_STEP:
+    if option == "--interval" and not timedelta(0) < duration <= LONGEST_STEP:
         raise ConfigurationError(f"{option} is {written}; expected more than nothing and at most a day")
     return duration
 
@@ -162,10 +169,11 @@ def _range(start: str | None, days: int, step: timedelta, zone: ZoneInfo) -> Tim
 def _simulated(
     variables: int, within: TimeRange, zone: ZoneInfo, rates: tuple[float, float] | None, seed: int
 ) -> _Counted:
+    from anomaly.adapters.series_files import refuse_too_large
     from anomaly.simulation.variables import RATES, draw_traits
     from anomaly.simulation.variables import simulate as draw
 
-    _refuse_too_large(variables, len(within))
+    refuse_too_large(variables, len(within))
     low, high = rates or RATES
     if not 0 < low <= high <= 1e9:
         raise ConfigurationError(f"--rates are {low:g} and {high:g}; expected 0 < lowest <= highest <= 1e9 per hour")
@@ -192,14 +200,6 @@ def _broken(
     )
 
 
-def _refuse_too_large(series: int, intervals: int) -> None:
-    if series * intervals > MOST_CELLS:
-        raise ConfigurationError(
-            f"{series:,} series of {intervals:,} intervals are {series * intervals:,} counts; expected at most "
-            f"{MOST_CELLS:,}. Choose fewer variables or days, or a longer --interval"
-        )
-
-
 def _refuse_too_many(events: int) -> None:
     if events > MOST_EVENTS:
         raise ConfigurationError(
@@ -215,80 +215,14 @@ def _read(path: Path, step: timedelta | None) -> _Counted:
     """Real counts on their grid; what a file leaves out between its first and last moment is 0."""
     import numpy as np
 
-    from anomaly.groups.intervals import EPOCH
+    from anomaly.adapters.series_files import gridded, read_series, refuse, refuse_what_is_no_count
 
-    frame = _checked(path, _read_csv(path))
-    epoch = np.datetime64(EPOCH.replace(tzinfo=None), "s")
-    seconds = ((frame["timestamp"].to_numpy() - epoch) // np.timedelta64(1, "s")).astype(np.int64)
-    size = _step_seconds(path, seconds, step)
-    if (off := np.flatnonzero(seconds % size)).size:
-        raise ConfigurationError(
-            f"{path}, row {off[0] + 2}: {frame['timestamp'].iloc[off[0]]} is not the start of an interval of "
-            f"{size} s in UTC; give the right --interval"
-        )
-    names, rows = np.unique(frame["series"].to_numpy(dtype=str), return_inverse=True)
-    columns = (seconds - seconds.min()) // size
-    _refuse_too_large(len(names), int(columns.max()) + 1)
-    counts = np.zeros((len(names), int(columns.max()) + 1), dtype=np.int64)
-    counts[rows, columns] = frame["value"].to_numpy()
-    starts = (seconds.min() + np.arange(counts.shape[1]) * size).astype("datetime64[s]")
-    return _Counted(tuple(map(str, names)), counts, starts, timedelta(seconds=size))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype={"series": str, "timestamp": str})
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}; expected a CSV file of counts") from None
-    if missing := {"timestamp", "value"} - set(frame.columns):
-        raise ConfigurationError(
-            f"{path} has columns {', '.join(map(str, frame.columns))}; {', '.join(sorted(missing))} missing. "
-            "Expected timestamp, value and, for several series, series"
-        )
-    if frame.empty:
-        raise ConfigurationError(f"{path} has no rows; expected a count for every interval")
-    return frame if "series" in frame.columns else frame.assign(series=path.stem)
-
-
-def _checked(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Moments in UTC, whole counts, each interval once."""
-    import pandas as pd
-
-    # Without a zone a moment is taken as UTC.
-    moments = pd.to_datetime(frame["timestamp"], utc=True, errors="coerce", format="ISO8601").dt.tz_localize(None)
-    values = pd.to_numeric(frame["value"], errors="coerce")
-    same = pd.DataFrame({"series": frame["series"], "timestamp": moments}).duplicated()
-    for wrong, column, expected in (
-        (moments.isna(), "timestamp", "an ISO 8601 moment, with its offset or in UTC"),
-        (frame["series"].isna(), "series", "a name"),
-        (~(values >= 0) | (values % 1 != 0) | (values > 2**53), "value", "a whole number of events, 0 or more"),
-        (same, "timestamp", "each interval of a series once"),
-    ):
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise ConfigurationError(
-                f"{path}, row {row + 2}: {column} is '{frame[column].iloc[row]}'; expected {expected} "
-                f"({int(wrong.sum())} such rows)"
-            )
-    return frame.assign(timestamp=moments.astype("datetime64[s]"), value=values.astype("int64"))
-
-
-def _step_seconds(path: Path, seconds: NDArray[np.int64], step: timedelta | None) -> int:
-    """Length of an interval; by default the gap that is most common."""
-    import numpy as np
-
-    if step is not None:
-        return int(step.total_seconds())
-    gaps = np.diff(np.unique(seconds))
-    if not gaps.size:
-        raise ConfigurationError(f"{path} has a single moment, which says nothing of the interval; give --interval")
-    sizes, times = np.unique(gaps, return_counts=True)
-    size = int(sizes[times.argmax()])
-    if size > _LONGEST_STEP.total_seconds():
-        raise ConfigurationError(f"{path} has intervals of {size} s; expected at most a day. Give --interval")
-    return size
+    file = read_series(path)
+    refuse_what_is_no_count(file)
+    refuse(path, np.isnan(file.numbers), "value", file.written, "a whole number of events, 0 or more")
+    grid = gridded(file, step)
+    counts = np.where(grid.present, grid.values, 0).astype(np.int64)
+    return _Counted(file.names, counts, grid.starts, grid.step)
 
 
 # --- files ------------------------------------------------------------------------------------------------------
