@@ -219,6 +219,8 @@ class Predictions:
     tail_probabilities: Floats
     felt: Floats
     """What later intervals see of each: as observed, or a stand-in where it was anomalous or a special day."""
+    outlook: Floats
+    """What was expected before the day began; sums over several intervals are compared with it."""
     kinds: NDArray[np.str_]
     """(V, N): '' for normal and for not judged, else the kind."""
     tests: NDArray[np.str_]

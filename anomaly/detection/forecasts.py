@@ -88,6 +88,8 @@ class Walk:
     """In the measure of complete intervals."""
     felt: Floats
     """Counts, with stand-ins and allowances: what later intervals see."""
+    outlook: Floats
+    """Counts that were expected before the day began, which sums are compared with."""
     evidence: Floats
     """Signed, calibrated: -ln of the tail probability, negative for too few."""
     tail_probabilities: Floats
@@ -191,6 +193,7 @@ class _Walker:
             predicted=np.where(waiting, np.nan, self.predicted),
             residuals=np.where(waiting, np.nan, residuals),
             felt=self.series.felt[:, first:],
+            outlook=self.series.outlook[:, first:],
             evidence=np.where(known, signed, np.nan),
             tail_probabilities=np.where(known, np.exp(-np.abs(signed)), np.nan),
             tests=tests,

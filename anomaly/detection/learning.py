@@ -68,6 +68,8 @@ class Watched:
 
     predicted: Floats
     """In events per interval, or the gauge's unit."""
+    outlook: Floats
+    """The same, before the day began."""
     residuals: Floats
     """In the transform."""
     tail_probabilities: Floats
@@ -270,7 +272,7 @@ def watch(
     p = practice
     shape = values.shape
     special = calendars.special(starts, p.zone, p.holidays)
-    felt, expected, residuals, evidence, lower, upper = (np.full(shape, np.nan) for _ in range(6))
+    felt, expected, outlook, residuals, evidence, lower, upper = (np.full(shape, np.nan) for _ in range(7))
     felt[:, :first] = values[:, :first]
     anomalous = np.zeros(shape, dtype=bool)
     tests, kinds = (np.full(shape, "", dtype=verdicts.KIND) for _ in range(2))
@@ -305,6 +307,7 @@ def watch(
         walked = walk(past, fit.panels, ready, limits, p.threshold)
         part = slice(begin, end)
         felt[:, part], residuals[:, part], evidence[:, part] = walked.felt, walked.residuals, walked.evidence
+        outlook[:, part] = walked.outlook
         expected[:, part] = transforms.inverse(walked.predicted, p.transform)
         tests[:, part], kinds[:, part] = walked.tests, walked.kinds
         anomalous[:, part] = walked.kinds != ""
@@ -313,6 +316,7 @@ def watch(
         told(f"{end} of {shape[1]} intervals")
     return Watched(
         predicted=expected,
+        outlook=outlook,
         residuals=residuals,
         tail_probabilities=np.exp(-np.abs(evidence)),
         evidence=evidence,

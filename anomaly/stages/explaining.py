@@ -81,11 +81,11 @@ def _summed(
     for part in incident.variables:
         if part.variable in row:
             at = row[part.variable]
-            looked_at = covered(anomalous[at], lengths[at]) & np.isfinite(predictions.predicted[at])
+            looked_at = covered(anomalous[at], lengths[at]) & np.isfinite(predictions.outlook[at])
             changed[part.variable] = replace(
                 part,
                 observed=_total(predictions.observed[at], looked_at),
-                expected=_total(predictions.predicted[at], looked_at),
+                expected=_total(predictions.outlook[at], looked_at),
             )
     return changed
 

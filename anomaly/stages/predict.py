@@ -237,6 +237,7 @@ def _predictions(group: Group, champion: _Champion, within: TimeRange, store: St
         residuals=walked.residuals,
         tail_probabilities=walked.tail_probabilities,
         felt=walked.felt,
+        outlook=walked.outlook,
         kinds=walked.kinds,
         tests=walked.tests,
     )

@@ -376,9 +376,10 @@ def predictions_of(**changes: Any) -> Predictions:
         "residuals": np.full((2, 3), 0.3),
         "tail_probabilities": np.full((2, 3), 0.4),
         "felt": np.full((2, 3), 5.0),
+        "outlook": np.full((2, 3), 5.0),
     }
     for name, values in arrays.items():
-        if name not in {"observed", "felt"}:
+        if name not in {"observed", "felt", "outlook"}:
             values[1, 2] = np.nan
         values[0, 0] = changes.get(name, values[0, 0])
     variables = (Variable(1, "a", None, START), Variable(2, "b", None, START))

@@ -93,6 +93,7 @@ def _predictions(variables: tuple[Variable, ...], fit: str = "f1") -> Prediction
         residuals=np.full(shape, -0.1),
         tail_probabilities=np.full(shape, 0.3),
         felt=np.where(kinds == "", observed, observed + 0.1),
+        outlook=observed + 0.2,
         kinds=kinds,
         tests=np.where(kinds == "", "single", "sum-24"),
     )
@@ -404,6 +405,7 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
         "residuals",
         "tail_probabilities",
         "felt",
+        "outlook",
         "kinds",
         "tests",
     ):

@@ -83,6 +83,7 @@ def _predicted(store: PostgresStore, group: Group) -> tuple[Variable, ...]:
         residuals=np.full(shape, -3.0),
         tail_probabilities=tails,
         felt=np.full(shape, 7.0),
+        outlook=np.full(shape, 7.0),
         kinds=kinds,
         tests=np.full(shape, "sum-3", dtype="<U16"),
     )

@@ -57,6 +57,7 @@ class Told:
                 residuals=np.where(bad, -8.0, 0.0),
                 tail_probabilities=np.where(bad, 1e-8, 0.5),
                 felt=np.full(shape, 20.0),
+                outlook=np.full(shape, 20.0),
                 kinds=found,
                 tests=np.full(shape, "single", dtype="<U16"),
             ),

@@ -68,6 +68,7 @@ class Judged:
                 residuals=observed - 20.0,
                 tail_probabilities=tails,
                 felt=observed,
+                outlook=np.full(shape, 20.0),
                 kinds=kinds,
                 tests=tests,
             ),

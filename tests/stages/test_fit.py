@@ -385,6 +385,7 @@ def _judged_anomalous(
             residuals=seen - expected,
             tail_probabilities=np.full(seen.shape, 1e-6),
             felt=expected,
+            outlook=expected,
             kinds=np.full(seen.shape, "drop"),
             tests=np.full(seen.shape, "single"),
         ),

@@ -55,7 +55,7 @@ _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
 _PREDICTION_COLUMNS = (
     "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, felt, "
-    "kind, test"
+    "outlook, kind, test"
 )
 
 
@@ -545,7 +545,10 @@ class PostgresStore:
                 np.full(rows.shape, p.fit_id),
                 *(
                     values[rows, columns]
-                    for values in (p.observed, p.predicted, p.lower, p.upper, p.residuals, p.tail_probabilities, p.felt)
+                    for values in (
+                        *(p.observed, p.predicted, p.lower, p.upper),
+                        *(p.residuals, p.tail_probabilities, p.felt, p.outlook),
+                    )
                 ),
                 kinds,
                 p.tests[rows, columns],
@@ -566,7 +569,8 @@ class PostgresStore:
                 "ON CONFLICT (variable_id, interval_start) DO UPDATE SET fit_id = excluded.fit_id, "
                 "observed = excluded.observed, predicted = excluded.predicted, lower = excluded.lower, "
                 "upper = excluded.upper, residual = excluded.residual, "
-                "tail_probability = excluded.tail_probability, felt = excluded.felt, kind = excluded.kind, "
+                "tail_probability = excluded.tail_probability, felt = excluded.felt, "
+                "outlook = excluded.outlook, kind = excluded.kind, "
                 "test = excluded.test "
                 "WHERE (predictions.fit_id, predictions.observed, predictions.predicted, predictions.lower, "
                 "predictions.upper, predictions.tail_probability, predictions.felt, predictions.kind, "
@@ -589,14 +593,23 @@ class PostgresStore:
         shape = (len(variables), len(within))
         numbers = {
             name: np.full(shape, np.nan)
-            for name in ("observed", "predicted", "lower", "upper", "residuals", "tail_probabilities", "felt")
+            for name in (
+                "observed",
+                "predicted",
+                "lower",
+                "upper",
+                "residuals",
+                "tail_probabilities",
+                "felt",
+                "outlook",
+            )
         }
         kinds, tests = (np.full(shape, "", dtype="<U16") for _ in range(2))
         rows = _positions(np.array([v.id for v in variables]), np.array([row[0] for row in found]))
         columns = np.array([(row[1] - within.start) // within.step for row in found])
         for at, name in enumerate(numbers, start=3):
             numbers[name][rows, columns] = [row[at] for row in found]
-        kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (10, 11))
+        kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (11, 12))
         return Predictions(
             fit_id=found[-1][2],
             variables=tuple(variables),

@@ -15,13 +15,14 @@ depends_on = None
 _COLUMNS = """
 ALTER TABLE fitted_variables ADD COLUMN tests jsonb NOT NULL DEFAULT '[]';
 COMMENT ON COLUMN fitted_variables.tests IS 'family, parameters and calibration of each test, as JSON';
-ALTER TABLE predictions ADD COLUMN felt double precision;
+ALTER TABLE predictions ADD COLUMN felt double precision, ADD COLUMN outlook double precision;
+COMMENT ON COLUMN predictions.outlook IS 'expected before the day began; sums of intervals are compared with it';
 COMMENT ON COLUMN predictions.felt IS
     'what the interval counts as for later ones: as observed, or a stand-in where it was anomalous or a special day';
 """
 
 _NO_COLUMNS = """
-ALTER TABLE predictions DROP COLUMN felt;
+ALTER TABLE predictions DROP COLUMN felt, DROP COLUMN outlook;
 ALTER TABLE fitted_variables DROP COLUMN tests;
 """
 
