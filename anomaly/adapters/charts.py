@@ -35,6 +35,7 @@ from anomaly.adapters.messages import (
     shortened,
     span_words,
 )
+from anomaly.detection.families import FAMILIES
 from anomaly.groups.intervals import to_datetime64
 from anomaly.groups.model import TOTAL
 from anomaly.ports import ChartData, ChartVariable, Floats
@@ -271,13 +272,10 @@ def _residual_limits(variable: ChartVariable) -> tuple[float, float]:
 
 def _density(variable: ChartVariable, grid: Floats) -> Floats | None:
     """The fitted density on the grid; None when nothing was fitted, or it cannot be drawn."""
-    import scipy.stats
-
-    distribution = getattr(scipy.stats, variable.distribution, None) if variable.distribution else None
-    if not isinstance(distribution, scipy.stats.rv_continuous):
+    family = FAMILIES.get(variable.distribution)
+    if family is None:
         return None
-    with np.errstate(all="ignore"):
-        density = np.asarray(distribution.pdf(grid, *variable.parameters), dtype=np.float64)
+    density = family.density(grid, variable.parameters)
     density = np.where(np.isfinite(density), density, 0.0)
     return density if density.max(initial=0.0) > 0 else None
 
