@@ -177,9 +177,12 @@ def _policy(found: Explanation) -> Iterator[tuple[str, str]]:
         whose = "this is it" if found.variable.name == TOTAL else "the other half is the other variables'"
         yield "the total", f"{own.part:.0%} of it is the total's; {whose}"
     sharing = "" if own.sharing == 1 else f"{own.sharing} variables share it, each with "
-    yield "shared out", (
-        f"{sharing}{number(own.intervals_per_week)} intervals a week: a false incident may begin in 1 in "
-        f"{number(1 / own.beginning)} of its own"
+    yield (
+        "shared out",
+        (
+            f"{sharing}{number(own.intervals_per_week)} intervals a week: a false incident may begin in 1 in "
+            f"{number(1 / own.beginning)} of its own"
+        ),
     )
     if own.run > 1:
         yield "runs", f"in its history rare intervals come {own.run:.2g} at a time, and a run is one incident"

@@ -26,6 +26,7 @@ from anomaly.detection.channels import BASELINE, OUTLOOK, RATE, Channels
 from anomaly.detection.evidence import (
     ANY,
     FROZEN,
+    FROZEN_LEAST,
     FROZEN_REACH,
     IDENTITY,
     LARGEST,
@@ -206,14 +207,12 @@ def _test_limit(
     # Seen as a test of single intervals without calibration, it has the thresholds that every such test has.
     alone = Evidence([(replace(test, test=SINGLE, calibration=IDENTITY),)], step=step, transform=transform)
     limits, expected = np.array([evidence]), np.array([[found.usual]])
-    lower, upper = (float(side[0]) for side in alone.thresholds(limits, direction))
+    fewest, most = (float(side[0, 0]) for side in alone.bounds(expected, limits, direction))
     if test.family == "counts":
-        few, many = (float(side[0, 0]) for side in alone.bounds(expected, limits, direction))
-        return replace(found, fewest=few, most=many)
-    # Sums of the linear transform are tested on the scale of one interval.
-    wider = math.sqrt(length) if transform is Transform.LINEAR else 1.0
-    z = transforms.forward(expected, transform)[0, 0]
-    fewest, most = (float(transforms.inverse(z + wider * side, transform)) for side in (lower, upper))
+        return replace(found, fewest=fewest, most=most)
+    lower, upper = (float(side[0]) for side in alone.thresholds(limits, direction))
+    if transform is Transform.LINEAR and length > 1:  # such sums are tested on the scale of one interval
+        fewest, most = (max(found.usual + math.sqrt(length) * side, 0.0) for side in (lower, upper))
     return replace(found, lower=lower, upper=upper, fewest=fewest, most=most)
 
 
@@ -239,7 +238,7 @@ def _longest_run(test: FittedTest, evidence: float, rate: float, transform: Tran
     location, scale, half = test.parameters
     level = np.full((1, 2), round(rate) if transform is Transform.ANSCOMBE else rate)
     one = repeats(level, level, np.array([location]), np.array([scale]), np.array([half]), transform)[0, 0]
-    run = math.ceil(evidence / one) if one > 0 else math.inf
+    run = max(math.ceil(evidence / one), FROZEN_LEAST) if one > 0 else math.inf
     return float(run + 1) if run <= FROZEN_REACH else math.inf
 
 
@@ -417,10 +416,14 @@ def family_words(found: TestLimit) -> str:
     """A fitted family with its parameters, and why this one where there was a choice."""
     if found.family in {"counts", "gaps"}:
         return found.reason
-    *shapes, location, scale = found.parameters[:2] if found.family == "repeats" else found.parameters
+    if "-" in found.family:  # families of our own, whose parameters say little by themselves
+        return f"{found.family}. {found.reason}"
     if found.family == "repeats":
-        half = number(found.parameters[2])
-        return f"each repetition as likely as t at scale {number(scale)} lands within ±{half} of the count before"
+        _, scale, half = found.parameters
+        return (
+            f"each repetition as likely as t at scale {number(scale)} lands within ±{number(half)} of the count before"
+        )
+    *shapes, location, scale = found.parameters
     shape = f"({', '.join(map(number, shapes))})" if shapes else ""
     words = f"{found.family}{shape} at {number(location)}, scale {number(scale)}"
     return f"{words}. {found.reason}" if found.test == SINGLE else words

@@ -16,6 +16,7 @@ from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import (
     ANY,
     FROZEN,
+    FROZEN_LEAST,
     LARGEST,
     SILENCE,
     SINGLE,
@@ -356,3 +357,10 @@ def test_a_limit_is_told_in_whole_counts() -> None:
     words = limit_words(limits[SINGLE], HOUR, Transform.ANSCOMBE)
     assert f"where 6 are expected (its mean), none at all or more than {math.floor(limits[SINGLE].most)}" in words
     assert limit_words(limits[FROZEN], HOUR, Transform.ANSCOMBE).endswith("equal counts in a row")
+
+
+def test_a_frozen_value_takes_a_run_and_not_one_coincidence_however_busy_it_is() -> None:
+    (busy,) = limits_of(fitted(FROZEN, "repeats", 0.0, 0.8, 0.5), needed=5.0, rate=100_000).values()
+    (quiet,) = limits_of(fitted(FROZEN, "repeats", 0.0, 0.8, 0.5), needed=12.0, rate=1).values()
+    assert busy.lasting == FROZEN_LEAST + 1
+    assert quiet.lasting > busy.lasting
