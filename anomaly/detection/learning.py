@@ -75,6 +75,8 @@ class Watched:
     tail_probabilities: Floats
     evidence: Floats
     """Signed -ln of the tail probability; negative for too low."""
+    allowed: Floats
+    """Tail probability from which an interval is anomalous."""
     tests: NDArray[np.str_]
     kinds: NDArray[np.str_]
     lower: Floats
@@ -272,7 +274,7 @@ def watch(
     p = practice
     shape = values.shape
     special = calendars.special(starts, p.zone, p.holidays)
-    felt, expected, outlook, residuals, evidence, lower, upper = (np.full(shape, np.nan) for _ in range(7))
+    felt, expected, outlook, residuals, evidence, lower, upper, allowed = (np.full(shape, np.nan) for _ in range(8))
     felt[:, :first] = values[:, :first]
     anomalous = np.zeros(shape, dtype=bool)
     tests, kinds = (np.full(shape, "", dtype=verdicts.KIND) for _ in range(2))
@@ -304,6 +306,7 @@ def watch(
                 for share, tested in zip(shares, fit.tests, strict=True)
             ]
         )
+        allowed[:, begin:end] = np.exp(-limits)[:, None]
         walked = walk(past, fit.panels, ready, limits, p.threshold)
         part = slice(begin, end)
         felt[:, part], residuals[:, part], evidence[:, part] = walked.felt, walked.residuals, walked.evidence
@@ -320,6 +323,7 @@ def watch(
         residuals=residuals,
         tail_probabilities=np.exp(-np.abs(evidence)),
         evidence=evidence,
+        allowed=allowed,
         tests=tests,
         kinds=kinds,
         lower=lower,
