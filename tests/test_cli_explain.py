@@ -301,3 +301,23 @@ def test_a_name_that_several_groups_have_needs_the_group(
     assert "several groups have a variable 'orders.web': copy, shop; say which with --group" in result.stderr
     assert run("orders.web", "--group", "shop").exit_code == 0
     assert "has no fit that serves yet" in run("orders.web", "--group", "copy").stderr
+
+
+def test_a_verdict_that_does_not_follow_any_more_says_what_may_be_the_reason(
+    run: Run, judged: tuple[Arguments, Path]
+) -> None:
+    arguments, _ = judged
+    hour = START + (HISTORY + 3) * HOUR
+    with psycopg2.connect(**arguments) as link, link.cursor() as cursor:
+        cursor.execute(
+            "UPDATE predictions p SET tail_probability = p.tail_probability / 7 FROM variables v WHERE v.id = "
+            "p.variable_id AND v.name = 'orders.web' AND v.group_name = 'shop' AND p.interval_start = %s",
+            (hour,),
+        )
+    link.close()
+    page = words(run("orders.web", "--group", "shop", "--at", hour.isoformat()).output)
+    assert "stored tail probability" in page
+    assert "differs, " in page
+    assert "judged while it or one before it was filling in" in page
+    before = words(run("orders.web", "--group", "shop", "--at", (hour - HOUR).isoformat()).output)
+    assert "filling in" not in before

@@ -163,7 +163,8 @@ def _history(found: Explanation) -> Iterator[tuple[str, str]]:
     yield "fit", fit.id
     yield "MLflow run", fit.mlflow_run_id or "none"
     if found.changed:
-        yield "changed since", f"{', '.join(found.changed)} in {found.group.name}.yaml; takes effect with the next fit"
+        keys = ", ".join(found.changed)
+        yield "changed since", f"{keys} in {found.group.name}.yaml; what a fit learns takes effect with the next one"
 
 
 def _policy(found: Explanation) -> Iterator[tuple[str, str]]:
@@ -393,6 +394,14 @@ def _decided(found: Explanation, verdict: Verdict) -> Iterator[tuple[str, str]]:
     )
     yield "verdict", verdict.kind or _why_normal(enough=enough)
     yield "stored", f"tail probability {number(verdict.tail_probability.stored)}: {_agrees(verdict.tail_probability)}"
+    if not verdict.tail_probability.agrees and verdict.judged_by == found.fit.id:
+        yield (
+            "",
+            (
+                "What was there by then is not kept: the interval was judged while it or one before it was filling in, "
+                "or counts, holidays or the policy have changed since"
+            ),
+        )
 
 
 def _why_normal(*, enough: bool) -> str:
