@@ -58,7 +58,14 @@ from numpy.typing import NDArray
 from anomaly.detection import transforms
 from anomaly.detection.backtests import LEAST_EXPECTED
 from anomaly.detection.families import FAMILIES
-from anomaly.detection.residuals import FittedDistribution, fit_distribution, informative, robust_scale
+from anomaly.detection.residuals import (
+    FittedDistribution,
+    contaminated,
+    fit_distribution,
+    informative,
+    robust_scale,
+    without_contamination,
+)
 from anomaly.detection.statuses import RARE_RATE
 from anomaly.groups.model import Direction, Transform
 
@@ -572,6 +579,7 @@ def fit_tests(
         turn: (T,) intervals at the turn of a month.
         floors: smallest scale per test, in the transform.
     """
+    series, judged = _without_incidents(series, judged, rare, transform)
     at = np.arange(series.felt.shape[1])
     sums = _in_blocks(lambda part: _sums(series, part, (1, *SUMS, LEVEL_REACH // step)), at, len(rare))
     waits = _in_blocks(lambda part: {SILENCE: (_waits(series, part, SILENCE_REACH // step),)}, at, len(rare))
@@ -597,6 +605,22 @@ def fit_tests(
             draft[FROZEN] = _repeats_test(draft[SINGLE], series.observed[row][usable], transform)
         drafts.append(draft)
     return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap, turn=turn)
+
+
+def _without_incidents(series: Series, judged: Mask, rare: Mask, transform: Transform) -> tuple[Series, Mask]:
+    """The history with incidents that nobody has judged yet, as a walk would have left it: with stand-ins.
+
+    One day of an outage is a few residuals far out, but a tenth of all sums over three days: as they are, they would
+    teach the tests of sums, and through them all thresholds, that such days are ordinary.
+    """
+    residuals = departure(series.observed, series.expected, 1, transform)
+    asked = judged & np.isfinite(residuals)
+    if transform is Transform.ANSCOMBE:
+        asked &= informative(series.observed, series.expected) & ~rare[:, None]
+    far = np.zeros(judged.shape, dtype=bool)
+    for row in range(len(far)):
+        far[row, asked[row]] = contaminated(residuals[row, asked[row]], floor=FLOORS[SINGLE])
+    return replace(series, felt=np.where(far, series.outlook, series.felt)), judged & ~far
 
 
 _Parts = Mapping[Any, tuple[Floats, ...]]
@@ -691,10 +715,12 @@ def _residual_test(
     if test == SINGLE:
         fitted = fit_distribution(residuals, distribution, scale_floor=floor, expected=expected)
     else:
+        known, note = without_contamination(known, floor=floor)
         middle = float(np.median(known)) if known.size else 0.0
         scale = robust_scale(known, floor=floor) if known.size else max(floor, 1.0)
         degrees, wider = (LEVEL_DEGREES, LEVEL_WIDER) if test == LEVEL else (DEGREES, 1.0)
         reason = f"t with {degrees:g} degrees at {wider:g} times the robust scale {scale:.3g}"
+        reason = f"{reason}; {note}" if note else reason
         fitted = FittedDistribution("t", (degrees, middle, wider * scale), reason)
     return FittedTest(test, fitted.name, fitted.parameters, IDENTITY, fitted.reason)
 

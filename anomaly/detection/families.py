@@ -11,8 +11,10 @@ that ``scipy.stats`` makes at each call. Two names are our own:
     Student's t with 8 degrees of freedom, stretched on each side of the median by its own scale, so that it meets the
     5 % and the 95 % quantile of the residuals; beyond those, generalised Pareto tails, one for each side. The body
     needs no model then, and the tails are measured where they are. Fitted by probability-weighted moments, which
-    always have a solution; shapes are kept between -0.1 (about a normal tail's at this distance) and 1/3
-    (t with 3 degrees of freedom). As the tails begin where the body ends, the distribution function has no jump.
+    always have a solution. Seventy excesses tell a shape badly, and a shape that is wrong by chance promises too
+    little far more often than too much; so it is drawn towards that of t with 8 degrees of freedom, and kept between 0
+    (exponential: no history shows a point beyond which nothing is possible) and 1/3 (t with 3 degrees of freedom).
+    As the tails begin where the body ends, the distribution function has no jump.
 
 ``working-hours``
     Two non-central t: one for busy and one for quiet intervals. An interval is *busy* when more events than a
@@ -260,7 +262,9 @@ TAIL = 0.05
 BODY_DEGREES = 8.0
 JOINT = 1.8595480375308983
 """Scales from the median to where a tail begins: the 95 % quantile of t with 8 degrees of freedom."""
-SHAPES = (-0.1, 1 / 3)
+SHAPES = (0.0, 1 / 3)
+USUAL_SHAPE, USUAL_WEIGHT = 1 / 8, 40.0
+"""Of t with 8 degrees of freedom, and the excesses that it weighs as much as."""
 LEAST_EXCESSES = 20
 """In each tail; fewer do not tell its shape."""
 
@@ -351,7 +355,7 @@ def _beyond_which(share: Real, shape: Real, spread: Real) -> Floats:
 def pareto_tail(excesses: Floats) -> tuple[float, float]:
     """Shape, within `SHAPES`, and spread of a generalised Pareto distribution, by probability-weighted moments.
 
-    Where the shape has to be limited, the spread keeps the mean excess.
+    The shape is drawn towards the usual one; the spread then keeps the mean excess.
 
     Args:
         excesses: (M,) positive distances from where the tail begins.
@@ -366,7 +370,8 @@ def pareto_tail(excesses: Floats) -> tuple[float, float]:
     beyond = 1 - (np.arange(1, y.size + 1) - 0.35) / y.size
     mean, weighted = float(y.mean()), float((y * beyond).mean())
     shape = 2 - mean / (mean - 2 * weighted)
-    limited = float(np.clip(shape, *SHAPES))
+    drawn = (y.size * shape + USUAL_WEIGHT * USUAL_SHAPE) / (y.size + USUAL_WEIGHT)
+    limited = float(np.clip(drawn, *SHAPES))
     return limited, mean * (1 - limited)
 
 

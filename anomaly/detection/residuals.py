@@ -112,9 +112,9 @@ def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> t
         residuals: (M,), finite.
         floor: smallest scale, in the transform.
     """
-    if residuals.size == 0:
+    core = core_scale(residuals, floor=floor) if residuals.size else 0.0
+    if core == 0:  # without a floor, nothing is near to a middle half of equal residuals, and so nothing is far
         return residuals, ""
-    core = core_scale(residuals, floor=floor)
     far = np.abs(residuals - np.median(residuals)) > FAR * core
     number = int(far.sum())
     if 0 < number <= MOST_CONTAMINATION * residuals.size:
