@@ -102,11 +102,10 @@ def core_scale(residuals: ArrayLike, *, floor: float = SCALE_FLOOR) -> float:
     return float(max((high - low) / 1.349, floor))
 
 
-def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> tuple[Floats, str]:
-    """The residuals without the few that are absurdly far out, and what to say of it ('' for nothing).
+def contaminated(residuals: Floats, *, floor: float = SCALE_FLOOR) -> NDArray[np.bool_]:
+    """Which residuals are so absurdly far out, and so few, that they are of past incidents.
 
-    Past incidents in a history would widen what is ordinary until the next one fits in. Residuals beyond 8 core scales
-    from the median are left out when they are at most 2 % of all.
+    Beyond 8 core scales from the median, when those are at most 2 % of all.
 
     Args:
         residuals: (M,), finite.
@@ -114,12 +113,26 @@ def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> t
     """
     core = core_scale(residuals, floor=floor) if residuals.size else 0.0
     if core == 0:  # without a floor, nothing is near to a middle half of equal residuals, and so nothing is far
-        return residuals, ""
-    far = np.abs(residuals - np.median(residuals)) > FAR * core
+        return np.zeros(residuals.shape, dtype=bool)
+    far = np.asarray(np.abs(residuals - np.median(residuals)) > FAR * core)
+    return far & (far.sum() <= MOST_CONTAMINATION * residuals.size)
+
+
+def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> tuple[Floats, str]:
+    """The residuals without the `contaminated`, and what to say of it ('' for nothing).
+
+    Past incidents in a history would widen what is ordinary until the next one fits in.
+
+    Args:
+        residuals: (M,), finite.
+        floor: smallest scale, in the transform.
+    """
+    far = contaminated(residuals, floor=floor)
     number = int(far.sum())
-    if 0 < number <= MOST_CONTAMINATION * residuals.size:
+    if number:
         return residuals[~far], f"{number} residual{'s'[: number > 1]} left out as contamination"
-    wider = robust_scale(residuals, floor=floor) / core
+    core = core_scale(residuals, floor=floor) if residuals.size else 0.0
+    wider = robust_scale(residuals, floor=floor) / core if core else 1.0
     if wider > TOLD_WIDENING:
         return residuals, f"tails make the scale {wider:.2g} times that of the middle half"
     return residuals, ""
