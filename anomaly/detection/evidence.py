@@ -579,7 +579,7 @@ def fit_tests(
         turn: (T,) intervals at the turn of a month.
         floors: smallest scale per test, in the transform.
     """
-    series, judged = _without_incidents(series, judged, rare, transform)
+    series, judged = _without_incidents(series, judged, rare, transform, floors.get(SINGLE, 0.0))
     at = np.arange(series.felt.shape[1])
     sums = _in_blocks(lambda part: _sums(series, part, (1, *SUMS, LEVEL_REACH // step)), at, len(rare))
     waits = _in_blocks(lambda part: {SILENCE: (_waits(series, part, SILENCE_REACH // step),)}, at, len(rare))
@@ -607,7 +607,9 @@ def fit_tests(
     return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap, turn=turn)
 
 
-def _without_incidents(series: Series, judged: Mask, rare: Mask, transform: Transform) -> tuple[Series, Mask]:
+def _without_incidents(
+    series: Series, judged: Mask, rare: Mask, transform: Transform, floor: float
+) -> tuple[Series, Mask]:
     """The history with incidents that nobody has judged yet, as a walk would have left it: with stand-ins.
 
     One day of an outage is a few residuals far out, but a tenth of all sums over three days: as they are, they would
@@ -619,7 +621,7 @@ def _without_incidents(series: Series, judged: Mask, rare: Mask, transform: Tran
         asked &= informative(series.observed, series.expected) & ~rare[:, None]
     far = np.zeros(judged.shape, dtype=bool)
     for row in range(len(far)):
-        far[row, asked[row]] = contaminated(residuals[row, asked[row]], floor=FLOORS[SINGLE])
+        far[row, asked[row]] = contaminated(residuals[row, asked[row]], floor=floor)
     return replace(series, felt=np.where(far, series.outlook, series.felt)), judged & ~far
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.detection import channels as module
 from anomaly.detection.channels import (
     BASELINE,
+    CONTRAST,
     DEVIATION,
     LEVEL,
     OUTLOOK,
@@ -31,7 +32,7 @@ from anomaly.groups.model import Transform
 QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 WEEK = 7 * DAY
 NEW_YORK = ZoneInfo("America/New_York")
-NAMES = (BASELINE, RATE, DEVIATION, OUTLOOK, mean_of(3), mean_of(24))
+NAMES = (BASELINE, RATE, DEVIATION, OUTLOOK, CONTRAST, mean_of(3), mean_of(24))
 BEFORE_THE_CLOCK_CHANGES = datetime(2026, 2, 20, tzinfo=UTC)  # forward on 8 March, 07:00 UTC
 
 
@@ -88,7 +89,7 @@ def test_nothing_that_comes_changes_what_is_known_ahead(at: int, step: timedelta
 
     one, changed = opened(z, step), opened(other, step)
 
-    for name in (BASELINE, RATE, OUTLOOK):
+    for name in (BASELINE, RATE, OUTLOOK, CONTRAST):
         np.testing.assert_array_equal(one[name][:, : at + 1], changed[name][:, : at + 1])
     for name in (DEVIATION, mean_of(3), mean_of(24)):
         np.testing.assert_array_equal(one[name][:, :at], changed[name][:, :at])
@@ -147,6 +148,18 @@ def test_a_rate_is_the_mean_count_around_this_time_of_the_week_with_one_part_of_
 
     assert rate[14] == pytest.approx((counts[0, 7:14].mean() + (2 + 3 + 4) + (0 + 0)) / (1 + 3 + 2))
     assert rate[28] == pytest.approx((7 / 7 + (2 + 3 + 4)) / (1 + 3 + 3 + 3 + 2))
+
+
+def test_a_contrast_compares_days_of_the_same_kind_with_the_baseline() -> None:
+    z = np.zeros((1, 36))  # from a Thursday in New York on
+    for saturday in range(2, 36, 7):
+        z[0, saturday : saturday + 2] = 3.0
+    z[0, 28] = 4.0
+
+    contrast = opened(z, DAY, transform=Transform.LINEAR)[CONTRAST][0]
+
+    assert contrast[30] == 0
+    assert contrast[35] == pytest.approx(4 / 20)  # one of twenty working days, where the median of Thursdays is 0
 
 
 @given(st.lists(st.one_of(st.floats(-9, 9), st.just(float("nan"))), min_size=1, max_size=9))
