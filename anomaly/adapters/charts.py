@@ -240,12 +240,14 @@ def _histogram(axes: Axes, variable: ChartVariable) -> None:
         axes.set_title(
             f"fitted: {_shown(variable.distribution, 14)}", loc="right", fontsize=9.5, pad=6, color=_PREDICTED
         )
+    elif variable.distribution == "counts":  # whose law is one of counts, not of these residuals
+        axes.set_title("judged by its counts", loc="right", fontsize=9.5, pad=6, color=_PREDICTED)
     _thresholds(axes, variable)
     axes.set_xlim(0, 1.12 * longest if longest > 0 else 1)
     axes.set_xticks([])
     axes.tick_params(axis="y", labelleft=False)
     axes.spines["bottom"].set_visible(False)
-    axes.set_title("History" if density is not None else "Not fitted", loc="left", fontsize=9.5, pad=6)
+    axes.set_title("History" if variable.distribution else "Not fitted", loc="left", fontsize=9.5, pad=6)
 
 
 def _anomalies(axes: Axes, x: Floats, y: Floats, anomalous: NDArray[np.bool_], *, size: float) -> None:

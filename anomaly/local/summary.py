@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anomaly.adapters.messages import return_period_words, span_words
+from anomaly.adapters.messages import called, return_period_words, span_words
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.groups import Group
 from anomaly.ports import Incident
@@ -154,6 +154,6 @@ def _message(incident: Incident, slack: str) -> str:
 
 
 def _named(incident: Incident) -> str:
-    names = [part.variable for part in incident.variables]
+    names = [called(part.variable) for part in incident.variables]
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
