@@ -14,7 +14,9 @@ with one line per line read, in the same order: ``[series,]timestamp,value`` as 
 ==================== ====================================================================================
 
 Cells are empty where nothing is known. **Counts** are watched as a group's are (`anomaly.detection.learning`): all
-series of a file are one group, with one policy. **Gauges** are scored one by one (`anomaly.detection.gauges`).
+series of a file are one group, with one policy. **Gauges** are scored one by one (`anomaly.detection.gauges`), by
+simple looks at their own past; with ``--candidates`` also by how far they are from these networks' forecasts, after
+three weeks, which takes a hundred times as long.
 
 A row is judged by the rows up to it alone, whatever comes after: a longer file says the same of them. So the first fit
 is made after a fixed time, ``--train``. A share of the file, ``--train-fraction``, would depend on its length: it only
@@ -23,6 +25,7 @@ says in which rows nothing is *called* an anomaly, and changes no number.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import warnings
@@ -55,8 +58,10 @@ if TYPE_CHECKING:
 TRAIN, REFIT, SEED, FALSE_ALERTS = "21d", "1w", 20130101, 1.0
 MERGE_GAP = timedelta(hours=12)
 """Anomalies at most this far apart are one incident in the summary, as in a group's."""
-SHOWN = 30
-"""Series of which the summary has a row."""
+FORECAST_MIDDLE, FORECAST_SPREAD = 10_000.0, 100.0
+"""Where a gauge is moved to be forecast: far from 0, and its noise far above half an event."""
+SHOWN, NOTES = 30, 20
+"""Series of which the summary has a row, and remarks that it ends with."""
 
 
 class Kind(StrEnum):
@@ -122,7 +127,10 @@ def detect(
         str | None, typer.Option(metavar="COUNTRY", help="Whose holidays are days unlike their kind: US, DE-BY, …")
     ] = None,
     candidates: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Architectures that compete, with commas. Default: a group's.")
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Architectures that compete, with commas. Default: a group's; gauges: none."
+        ),
     ] = None,
     refit: Annotated[str, typer.Option(metavar="DURATION", help="How often counts are fitted again.")] = REFIT,
     seed: Annotated[int, typer.Option(min=0, help="Of the networks' first weights.")] = SEED,
@@ -143,13 +151,13 @@ def detect(
     """
     from anomaly.adapters.series_files import places, read_series
 
-    _quiet()
     asked = _asked(
         kind, interval, train, train_fraction, timezone, holidays, candidates, refit, seed, false_alerts_per_week,
         fill_zero=fill_zero,
     )  # fmt: skip
     targets = places(files, out)
     read = [_checked(read_series(path), asked) for path in files]
+    _import_quietly(asked.candidates)
     lines: list[_Line] = []
     notes: list[str] = []
     for file, target in zip(read, targets, strict=True):
@@ -165,10 +173,24 @@ def detect(
     typer.echo(f"Written: {where}{', and a PNG for each series beside it' if plot else ''}")
 
 
-def _quiet() -> None:
-    """TensorFlow's remarks on processors and graphics cards, and Keras's on its own dependencies, are not ours."""
+def _import_quietly(candidates: Sequence[str]) -> None:
+    """TensorFlow writes remarks on processors and graphics cards to file descriptor 2 whatever its log level is, and
+    Keras warns of its own dependencies: neither is ours, and both would stand above the summary."""
+    from anomaly.detection.candidates import CANDIDATES
+
+    if all(CANDIDATES[name].network is None for name in candidates):
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    theirs, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        for library in ("tensorflow", "keras"):  # nothing here uses them; they only come early
+            importlib.import_module(library)
+    finally:
+        os.dup2(theirs, 2)
+        os.close(theirs)
+        os.close(nothing)
 
 
 @contextmanager
@@ -208,14 +230,15 @@ def _asked(
         raise ConfigurationError(f"--false-alerts-per-week is {false_alerts:g}; expected more than 0, at most 1000")
     if kind is Kind.GAUGE:
         given = {
-            "--holidays": holidays,
-            "--candidates": candidates,
-            "--refit": refit != REFIT,
+            "--holidays": holidays and not candidates,
+            "--refit": refit != REFIT and not candidates,
             "--false-alerts-per-week": false_alerts != FALSE_ALERTS,
             "--fill-zero": fill_zero,
         }
         if named := [name for name, value in given.items() if value]:
-            raise ConfigurationError(f"{', '.join(named)} with --kind gauge: only counts have it; leave it out")
+            raise ConfigurationError(
+                f"{', '.join(named)} with --kind gauge: that is for counts, or goes with --candidates; leave it out"
+            )
     return _Asked(
         kind=kind,
         step=duration_of("--interval", interval),
@@ -223,7 +246,7 @@ def _asked(
         fraction=fraction,
         zone=zone_of(timezone),
         holidays=_country(holidays),
-        candidates=_candidates(candidates),
+        candidates=() if kind is Kind.GAUGE and candidates is None else _candidates(candidates),
         refit=duration_of("--refit", refit) or timedelta(weeks=1),
         seed=seed,
         policy=Threshold(false_alerts_per_week=false_alerts),
@@ -333,7 +356,17 @@ def _judged_counts(file: SeriesFile, asked: _Asked, told: Callable[[str], None])
         score[at],
         watched.kinds[at] != "",
         (grid.step,) * len(file.names),
+        tuple(_never_judged(file, watched)),
     )
+
+
+def _never_judged(file: SeriesFile, watched: Watched) -> Iterator[str]:
+    """Why, for each series of which nothing was said."""
+    import numpy as np
+
+    judgements = watched.learned[-1][1].judgements
+    for which in np.flatnonzero(~np.isfinite(watched.evidence).any(axis=1)).tolist():
+        yield f"series {file.names[which]} was not judged: {judgements[which].reason}"
 
 
 def _unjudged(file: SeriesFile, step: timedelta, note: str) -> _Said:
@@ -409,6 +442,11 @@ def _judged_gauges(file: SeriesFile, asked: _Asked, told: Callable[[str], None])
         values = np.full(int(at[-1]) + 1, np.nan)
         values[at] = file.numbers[rows]
         found = score_gauge(values, step=steps[-1])
+        if asked.candidates:
+            starts = moments[0].astype("datetime64[s]") + np.arange(len(values)) * np.timedelta64(steps[-1])
+            forecast = _forecast(values, starts.astype("datetime64[s]"), steps[-1], asked, name)
+            forecast = np.where(np.isfinite(forecast), forecast, found.predicted)
+            found = score_gauge(values, step=steps[-1], predicted=forecast)
         predicted[rows], lower[rows], upper[rows] = found.predicted[at], found.lower[at], found.upper[at]
         begun = _begun(moments, asked.train)
         tail[rows] = np.where(begun, found.tail_probability[at], np.nan)
@@ -416,6 +454,38 @@ def _judged_gauges(file: SeriesFile, asked: _Asked, told: Callable[[str], None])
         anomalous[rows] = begun & found.is_anomaly[at]
         told(f"{which + 1} of {len(file.names)} series")
     return _Said(predicted, lower, upper, tail, score, anomalous, tuple(steps), tuple(notes))
+
+
+def _forecast(values: Floats, starts: NDArray[np.datetime64], step: timedelta, asked: _Asked, name: str) -> Floats:
+    """(T,) what the candidates make of a gauge; NaN before the first fit.
+
+    Networks, their scales and floors are made for counts: for them the gauge is moved to where most counts are, by its
+    middle and its spread before the first fit.
+    """
+    import numpy as np
+
+    from anomaly.detection.learning import Practice, watch
+    from anomaly.groups.model import Transform
+    from anomaly.stages.records import variable_seed
+
+    practice = Practice(
+        step=step,
+        zone=asked.zone,
+        transform=Transform.LINEAR,
+        candidates=asked.candidates,
+        holidays=asked.holidays,
+        refit=max(asked.refit, step),
+    )
+    first = practice.least // step
+    history = values[:first][np.isfinite(values[:first])]
+    if first >= len(values) or not history.size:
+        return np.full(len(values), np.nan)
+    low, middle, high = np.quantile(history, [0.05, 0.5, 0.95])
+    spread = (high - low) or 1.0
+    moved = FORECAST_MIDDLE + FORECAST_SPREAD * (values - middle) / spread
+    seeds = [variable_seed(asked.seed, name)]
+    predicted = watch(moved[None], starts, practice, first=first, seeds=seeds).predicted[0]
+    return np.asarray(middle + spread * (predicted - FORECAST_MIDDLE) / FORECAST_SPREAD)
 
 
 def _begun(moments: NDArray[np.datetime64], train: int | timedelta | None) -> Mask:
@@ -544,8 +614,10 @@ def _tell(lines: Sequence[_Line], notes: Sequence[str]) -> None:
     # Into a pipe or a log nothing may be cut off; rich assumes 80 columns there.
     console = Console(width=None if os.isatty(1) else 200, highlight=False)
     console.print(_table(lines))
-    for note in notes:
+    for note in notes[:NOTES]:
         console.print(escape(note), style="dim")
+    if len(notes) > NOTES:
+        console.print(f"and {len(notes) - NOTES:,} more remarks of this kind", style="dim")
 
 
 def _table(lines: Sequence[_Line]) -> Table:
