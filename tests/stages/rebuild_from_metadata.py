@@ -21,16 +21,17 @@ from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.charts import MatplotlibCharts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.adapters.serving import load_forecaster
-from anomaly.detection import training, transforms
+from anomaly.detection import calendars, training, transforms
 from anomaly.detection.backtests import backtest
 from anomaly.detection.candidates import candidate, entered
 from anomaly.detection.contest import Contest, open_contest, warm_up
-from anomaly.detection.forecasts import Panel, walk
-from anomaly.detection.residuals import fit_distribution, informative
+from anomaly.detection.evidence import Evidence, as_json
+from anomaly.detection.forecasts import Panel, Past, walk
+from anomaly.detection.learning import contest_tests
 from anomaly.detection.scaling import Scaler
-from anomaly.detection.thresholds import thresholds
+from anomaly.detection.thresholds import limit
 from anomaly.detection.windows import gather
-from anomaly.groups import Group
+from anomaly.groups import Group, TimeRange
 from anomaly.ports import FittedVariable
 from anomaly.stages.alert import chart_data
 from anomaly.stages.fit import fit_charts
@@ -47,22 +48,28 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
     assert fit is not None
     group = Group.model_validate(fit.configuration)
     fitted = store.fitted(fit.id, residuals=True)
-    contest = _contest(group, store, fitted, fit.history)
+    counts = store.read_counts(group, [f.variable for f in fitted], fit.history).counts
+    contest = _contest(group, counts, fit.history)
 
     networks = [_forecast(group, store, artifacts, fit_id, f) for f in fitted]
-    rebuilt: Rebuilt = {"scalers": {}, "windows": {}, "residuals": {}, "distributions": {}, "thresholds": {}}
+    rebuilt: Rebuilt = {"scalers": {}, "windows": {}, "residuals": {}, "thresholds": {}}
+    predictions = np.empty(contest.targets.shape)
     for row, f in enumerate(fitted):
-        name, scaled = f.variable.name, _scaler(f).scale(contest.z[[row]])
-        lags = contest.lags(candidate(f.candidate).window(group.interval))
-        rebuilt["scalers"][name] = [contest.scaler.minimum[row], contest.scaler.maximum[row]]
-        rebuilt["windows"][name] = gather(scaled, contest.at[-24:], lags[-24:])[0].tolist()
-        predicted = _scaler(f).unscale(backtest(networks[row], scaled, contest.at, lags))[0]
-        rebuilt["residuals"][name] = _residuals(group, contest, row, predicted).tolist()
-        distribution = fit_distribution(f.residuals, group.distribution)
-        rebuilt["distributions"][name] = [distribution.name, *distribution.parameters]
-        rebuilt["thresholds"][name] = thresholds(distribution, f.tail_probability, group.threshold.direction)
+        name, declared, scaler, own = f.variable.name, candidate(f.candidate), _scaler(f), np.array([row])
+        of_the_history = contest.scaler_of(declared)
+        rebuilt["scalers"][name] = [of_the_history.minimum[row], of_the_history.maximum[row]]
+        shown, lags = contest.inputs(declared, scaler, own), contest.lags(declared.window(group.interval))
+        rebuilt["windows"][name] = gather(shown, contest.at[-24:], lags[-24:])[0].tolist()
+        answers = backtest(networks[row], shown, contest.at, lags)
+        predictions[own] = contest.unscaled(declared, answers, scaler, rows=own, at=contest.at)
+        rebuilt["residuals"][name] = (contest.targets[row] - predictions[row]).tolist()
+    rebuilt["tests"] = _tests(group, fitted, contest, counts, predictions)
+    evidence = Evidence([f.tests for f in fitted], step=group.interval, transform=group.transform)
+    limits = np.array([limit(f.tail_probability, group.threshold.direction) for f in fitted])
+    sides = evidence.thresholds(limits, group.threshold.direction)
+    rebuilt["thresholds"] = {f.variable.name: [float(s[row]) for s in sides] for row, f in enumerate(fitted)}
 
-    rebuilt |= _judged(group, store, fitted, networks, rebuilt["thresholds"], fit.history.start, start, end)
+    rebuilt |= _judged(group, store, fitted, networks, evidence, limits, fit.history.start, start, end)
     incident = store.incidents(group)[0]
     drawn = {"incident": MatplotlibCharts().incident(chart_data(group, incident, store))} | fit_charts(fitted, charts)
     for name, png in drawn.items():
@@ -70,16 +77,32 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
     return rebuilt
 
 
-def _contest(group: Group, store: PostgresStore, fitted: tuple[FittedVariable, ...], history: Any) -> Contest:
-    counts = store.read_counts(group, [f.variable for f in fitted], history).counts
+def _contest(group: Group, counts: Floats, history: TimeRange) -> Contest:
     return open_contest(
         transforms.forward(counts, group.transform),
         np.isfinite(counts),
         starts=history.starts(),
         step=group.interval,
         zone=group.zone,
+        transform=group.transform,
         warm=warm_up(entered(group.candidates).values(), group.interval),
     )
+
+
+def _tests(
+    group: Group, fitted: Sequence[FittedVariable], contest: Contest, counts: Floats, predictions: Floats
+) -> Rebuilt:
+    """The tests of all variables, fitted to the history again."""
+    again = contest_tests(
+        contest,
+        predictions,
+        observed=counts,
+        felt=counts,
+        ordinary=np.isfinite(counts),
+        distribution=group.distribution,
+        merge_gap=group.incidents.merge_gap,
+    )
+    return {f.variable.name: as_json(tests) for f, tests in zip(fitted, again, strict=True)}
 
 
 def _scaler(fitted: FittedVariable) -> Scaler:
@@ -99,55 +122,58 @@ def _forecast(
     return load_forecaster(training.serving_form(declared, declared.window(group.interval).shape, own)).predict
 
 
-def _residuals(group: Group, contest: Contest, row: int, predicted: Floats) -> Floats:
-    target = contest.targets[row]
-    telling = informative(transforms.inverse(target, group.transform), transforms.inverse(predicted, group.transform))
-    residuals: Floats = (target - predicted)[contest.split.held_out[row] & telling]
-    return residuals
-
-
 def _judged(
     group: Group,
     store: PostgresStore,
     fitted: Sequence[FittedVariable],
     networks: Sequence[Callable[[Float32], Float32]],
-    limits: Mapping[str, tuple[float, float]],
+    evidence: Evidence,
+    limits: Floats,
     begin: datetime,
     start: datetime,
     end: datetime,
 ) -> Rebuilt:
-    """The range predicted and judged again, from the counts, by the networks read back and the limits made again."""
+    """The range predicted and judged again, from the counts, by the networks read back and the stored tests."""
     within, known = group.range(start, end), group.range(begin, end)
     first = len(known) - len(within)
     counts = store.read_counts(group, [f.variable for f in fitted], known).counts
-    windows = [candidate(f.candidate).window(group.interval) for f in fitted]
-    walked = walk(
-        counts,
-        np.zeros((len(fitted), first), dtype=bool),
-        first,
-        [
-            Panel(
-                rows=np.array([row]),
-                positions=None,
-                network_variables=1,
-                scaler=_scaler(f),
-                lags=windows[row].lags(within.starts(), group.interval, group.zone),
-                predict=networks[row],
-            )
-            for row, f in enumerate(fitted)
-        ],
-        lower=np.array([limits[f.variable.name][0] for f in fitted]),
-        upper=np.array([limits[f.variable.name][1] for f in fitted]),
-        policy=group.threshold,
-        transform=group.transform,
+    past = Past(
+        observed=counts,
+        felt=counts[:, :first],
+        expected=np.full((len(fitted), first), np.nan),
+        anomalous=np.zeros((len(fitted), first), dtype=bool),
+        starts=known.starts(),
         step=group.interval,
+        zone=group.zone,
+        transform=group.transform,
+        special=calendars.special(known.starts(), group.zone, group.holidays),
     )
-    names = [f.variable.name for f in fitted]
+    panels = [
+        Panel(
+            rows=np.array([row]),
+            positions=None,
+            network_variables=1,
+            scaler=_scaler(f),
+            window=candidate(f.candidate).window(group.interval),
+            relative=candidate(f.candidate).relative,
+            predict=networks[row],
+        )
+        for row, f in enumerate(fitted)
+    ]
+    walked = walk(past, panels, evidence, limits, group.threshold)
     predicted = transforms.inverse(walked.predicted, group.transform)
-    return {
-        "predicted": dict(zip(names, predicted.tolist(), strict=True)),
-        "kinds": dict(zip(names, walked.kinds.tolist(), strict=True)),
+    low, high = evidence.bounds(predicted, limits, group.threshold.direction)
+    rows = {
+        "predicted": predicted,
+        "lower": low,
+        "upper": high,
+        "tail_probabilities": walked.tail_probabilities,
+        "felt": walked.felt,
+        "kinds": walked.kinds,
+        "tests": walked.tests,
     }
+    names = [f.variable.name for f in fitted]
+    return {"judged": {what: dict(zip(names, values.tolist(), strict=True)) for what, values in rows.items()}}
 
 
 if __name__ == "__main__":
