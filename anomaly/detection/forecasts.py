@@ -185,7 +185,7 @@ class _Walker:
             if at >= memory_:
                 recent -= was[:, at - memory_]
             replaced = was[:, at] & (recent <= most) & np.isfinite(expected)
-            self.series.felt[replaced, at] = self.series.expected[replaced, at]
+            self.series.felt[replaced, at] = self._stand_in(at)[replaced]
             seen = self.series.felt[:, at] if past.special[at] else self.young.whole(n, self.series.felt[:, at], mean)
             self.channels.settle(at, transforms.forward(seen, past.transform))
         known = np.isfinite(residuals) & ~waiting
@@ -243,15 +243,22 @@ class _Walker:
             seen[:, positions < 0] = np.nan
             low, high = calendars.ordinary(seen)
             due = np.clip(whole, np.fmin(low, outlook), np.fmax(high, outlook))
-            self.predicted[:, n] = transforms.forward(due, past.transform)
+            beyond = np.maximum(whole - due + outlook, 0)
+            self.predicted[:, n] = np.where(np.isfinite(mean), transforms.forward(due, past.transform), np.nan)
             series.observed[:, at] = whole
             series.expected[:, at] = transforms.inverse(self.predicted[:, n], past.transform)
-            series.felt[:, at] = np.maximum(whole - due + outlook, 0)
+            series.felt[:, at] = np.where(np.isfinite(beyond), beyond, whole)
         else:
             series.observed[:, at] = series.felt[:, at] = counted
             series.expected[:, at] = self.young.expected(n, mean)
             series.outlook[:, at] = self.young.expected(n, outlook)
         return whole
+
+    def _stand_in(self, at: int) -> Floats:
+        """What later intervals see in place of an anomaly, (V,): the prediction. That of a special day is the edge of
+        the ordinary, and would be missed in sums, which compare with the outlook."""
+        expected, outlook = self.series.expected[:, at], self.series.outlook[:, at]
+        return np.where(self.past.special[at] & np.isfinite(outlook), outlook, expected)
 
     def _judge(self, at: int, n: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
         two = slice(max(at - 1, 0), at + 1)
