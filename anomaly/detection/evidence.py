@@ -579,7 +579,9 @@ def fit_tests(
         turn: (T,) intervals at the turn of a month.
         floors: smallest scale per test, in the transform.
     """
-    series, judged = _without_incidents(series, judged, rare, transform, floors.get(SINGLE, 0.0))
+    asked = judged
+    series, judged = _without_incidents(series, asked, rare, transform, floors.get(SINGLE, 0.0))
+    incidents = (asked & ~judged).sum(axis=1)
     at = np.arange(series.felt.shape[1])
     sums = _in_blocks(lambda part: _sums(series, part, (1, *SUMS, LEVEL_REACH // step)), at, len(rare))
     waits = _in_blocks(lambda part: {SILENCE: (_waits(series, part, SILENCE_REACH // step),)}, at, len(rare))
@@ -596,6 +598,9 @@ def fit_tests(
                 residuals = departure(felt, expected, length, transform)
                 telling = informative(felt, expected) | (transform is not Transform.ANSCOMBE)
                 draft[name] = _residual_test(name, residuals[telling], chosen, floors, expected[telling])
+        if incidents[row]:
+            reason = f"{draft[SINGLE].reason}; {incidents[row]} intervals of the history left out as past incidents"
+            draft[SINGLE] = replace(draft[SINGLE], reason=reason)
         if rare[row]:
             draft[SILENCE] = _gaps_test(waits[SILENCE][0][row], series.observed[row], usable)
         else:

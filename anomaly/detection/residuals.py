@@ -51,6 +51,8 @@ come closer to their own residuals, so that the gate is wider than 1 in 100: it 
 leaves the right one alone."""
 FAR = 8.0
 """Core scales beyond which a residual may be contamination: one in 1e15 of a normal distribution's."""
+NEIGHBOURS_FAR = 4.0
+"""Core scales beyond which a residual beside such a one is of the same incident."""
 MOST_CONTAMINATION = 0.02
 """Share of the residuals. More than that is a heavy tail, and belongs to what is ordinary."""
 TOLD_WIDENING = 2.0
@@ -105,17 +107,21 @@ def core_scale(residuals: ArrayLike, *, floor: float = SCALE_FLOOR) -> float:
 def contaminated(residuals: Floats, *, floor: float = SCALE_FLOOR) -> NDArray[np.bool_]:
     """Which residuals are so absurdly far out, and so few, that they are of past incidents.
 
-    Beyond 8 core scales from the median, when those are at most 2 % of all.
+    Beyond 8 core scales from the median, with their neighbours in time beyond 4: the hours of one outage are not all
+    equally busy. None, when they would be more than 2 % of all.
 
     Args:
-        residuals: (M,), finite.
+        residuals: (M,), finite, oldest first.
         floor: smallest scale, in the transform.
     """
     core = core_scale(residuals, floor=floor) if residuals.size else 0.0
     if core == 0:  # without a floor, nothing is near to a middle half of equal residuals, and so nothing is far
         return np.zeros(residuals.shape, dtype=bool)
-    far = np.asarray(np.abs(residuals - np.median(residuals)) > FAR * core)
-    return far & (far.sum() <= MOST_CONTAMINATION * residuals.size)
+    distance = np.abs(residuals - np.median(residuals)) / core
+    out = distance > NEIGHBOURS_FAR
+    run = np.cumsum(np.diff(out, prepend=False))  # runs of residuals that are out, and of those between them
+    far = np.asarray(out & np.isin(run, run[distance > FAR]))
+    return far if far.sum() <= MOST_CONTAMINATION * residuals.size else np.zeros_like(far)
 
 
 def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> tuple[Floats, str]:
@@ -124,7 +130,7 @@ def without_contamination(residuals: Floats, *, floor: float = SCALE_FLOOR) -> t
     Past incidents in a history would widen what is ordinary until the next one fits in.
 
     Args:
-        residuals: (M,), finite.
+        residuals: (M,), finite, oldest first.
         floor: smallest scale, in the transform.
     """
     far = contaminated(residuals, floor=floor)
@@ -144,7 +150,7 @@ def fit_distribution(
     """The distribution `name` fitted to the residuals, or the fallback when the gate refuses it.
 
     Args:
-        residuals: (M,), in the group's transform; what is not finite is left out.
+        residuals: (M,), in the group's transform, oldest first; what is not finite is left out.
         name: one of `DISTRIBUTIONS`.
         scale_floor: smallest robust scale, in the transform.
         expected: (M,) events expected of the intervals; only ``working-hours`` asks for it, and must have it.

@@ -111,23 +111,34 @@ def test_evidence_stays_a_number_where_the_non_central_t_loses_its_digits() -> N
     assert (two_sided("nct", (60.0, 3.0, 0.0, 1.0), residuals) == 27.6).all()
 
 
-@pytest.mark.parametrize("family", ["working-hours", "genpareto-tails"])
-def test_a_history_is_fitted_kept_and_read_back_with_its_reason(family: str) -> None:
-    generator, hours = np.random.default_rng(8), np.arange(60 * 24)
-    expected = np.where(hours % 24 < 8, 20.0, 200.0) * generator.uniform(0.8, 1.2, hours.size)
-    scatter = np.where((hours % 24 < 8) & (family == "working-hours"), 3.0, 1.0)
-    counts = np.maximum(np.round((np.sqrt(expected) + scatter * generator.normal(0, 0.5, hours.size)) ** 2), 0)
+def _history(counts: Floats, expected: Floats, family: str) -> tuple[FittedTest, ...]:
     series = Series(*(values[None] for values in (counts, counts, expected, expected)))
     (tests,) = fit_tests(
         series,
-        np.ones((1, hours.size), dtype=bool),
+        np.ones((1, counts.size), dtype=bool),
         rare=np.zeros(1, dtype=bool),
         distribution=family,
         step=HOUR,
         transform=Transform.ANSCOMBE,
         gap=3,
-        turn=np.zeros(hours.size, dtype=bool),
+        turn=np.zeros(counts.size, dtype=bool),
     )
+    return tests
+
+
+def _hours(*, at_night: float) -> tuple[Floats, Floats]:
+    """Counts of sixty days, with so many times the scatter at night; and what is expected of them."""
+    generator, hours = np.random.default_rng(8), np.arange(60 * 24)
+    night = hours % 24 < 8
+    expected = np.where(night, 20.0, 200.0) * generator.uniform(0.8, 1.2, hours.size)
+    scatter = np.where(night, at_night, 1.0) * generator.normal(0, 0.5, hours.size)
+    return np.maximum(np.round((np.sqrt(expected) + scatter) ** 2), 0), expected
+
+
+@pytest.mark.parametrize("family", ["working-hours", "genpareto-tails"])
+def test_a_history_is_fitted_kept_and_read_back_with_its_reason(family: str) -> None:
+    counts, expected = _hours(at_night=3.0 if family == "working-hours" else 1.0)
+    tests = _history(counts, expected, family)
     single = next(t for t in tests if t.test == SINGLE)
     assert single.family == family, single.reason
     assert from_json(json.loads(json.dumps(as_json(tests)))) == tests
@@ -137,3 +148,19 @@ def test_a_history_is_fitted_kept_and_read_back_with_its_reason(family: str) -> 
     if family == "working-hours":
         assert 80 < single.parameters[0] < 120
         assert high[0] - low[0] > 1.5 * (high[1] - low[1])
+
+
+@pytest.mark.parametrize("family", ["t", "genpareto-tails"])
+def test_a_past_incident_in_the_history_hardly_moves_the_thresholds_and_is_told(family: str) -> None:
+    counts, expected = _hours(at_night=1.0)
+    broken = counts.copy()
+    broken[800:820] = 0
+    clean, contaminated = (_history(one, expected, family) for one in (counts, broken))
+    widths = []
+    for tests in (clean, contaminated):
+        watch = Evidence([tests], step=HOUR, transform=Transform.ANSCOMBE)
+        lower, upper = watch.thresholds(np.array([LIMIT]))
+        widths.append(float(upper[0] - lower[0]))
+    assert widths[1] == pytest.approx(widths[0], rel=0.05)
+    assert "20 intervals of the history left out as past incidents" in contaminated[0].reason
+    assert "past incidents" not in clean[0].reason
