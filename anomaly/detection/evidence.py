@@ -664,9 +664,12 @@ def _calibrated(
     taken = _in_blocks(lambda part: _found(raw, series, part, same), at, len(judged))
     history = {name: np.where(known, np.abs(e), np.nan) for name, (e,) in taken.items()}
     names = [name for name in raw.names if name in history]
-    fitted: list[dict[str, FittedTest]] = [dict(draft) for draft in drafts]
+    fitted: list[dict[str, FittedTest]] = [
+        {name: test for name, test in draft.items() if name != FROZEN or not _repeats_by_nature(history[FROZEN][row])}
+        for row, draft in enumerate(drafts)
+    ]
     for name in names:
-        rows = [row for row, draft in enumerate(drafts) if name in draft]
+        rows = [row for row, own in enumerate(fitted) if name in own]
         for row, found in zip(
             rows, calibrations([history[name][row] for row in rows], rare=raw.rare[rows].tolist()), strict=True
         ):
@@ -684,6 +687,13 @@ def _calibrated(
             fitted, calibrations(list(strongest), rare=raw.rare.tolist()), runs, divisors.tolist(), strict=True
         )
     ]
+
+
+def _repeats_by_nature(history: Floats) -> bool:
+    """Whether runs of equal values are so ordinary that no calibration makes them tell anything: as they are always
+    the strongest evidence, they would only blunt the other tests."""
+    known = history[np.isfinite(history)]
+    return bool(known.size and np.quantile(known, 1 - KNEE) > KNEES[1])
 
 
 def _divisor(at_turns: Floats, elsewhere: Floats) -> float:

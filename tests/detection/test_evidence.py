@@ -70,7 +70,7 @@ def test_more_evidence_stays_more_and_little_more_stays_little_more(
 def test_the_inverse_of_a_calibration_inverts_it(knee: float, slope: float, evidence: float) -> None:
     calibration = Calibration(knee, slope)
 
-    assert calibration.inverse(float(calibration(np.float64(evidence)))) == pytest.approx(evidence, abs=1e-9)
+    assert calibration.inverse(float(calibration(np.array(evidence)))) == pytest.approx(evidence, abs=1e-9)
 
 
 def test_after_calibration_one_interval_in_ten_exceeds_ln_10_and_the_tail_falls_as_promised() -> None:
@@ -316,7 +316,7 @@ def test_a_count_outside_its_bounds_reaches_the_limit_and_one_inside_does_not(fa
         tried = oracle(counts.copy(), expected)
         tried.observed[:, HISTORY] = count
         single = evidence.take(tried, np.array([HISTORY]), np.zeros(counts.shape)).found[SINGLE]
-        return np.abs(evidence.together({SINGLE: single}, np.zeros(1, dtype=bool))[0][:, 0]) >= LIMIT
+        return np.asarray(np.abs(evidence.together({SINGLE: single}, np.zeros(1, dtype=bool))[0][:, 0]) >= LIMIT)
 
     assert not reaches(np.ceil(low)).any()
     assert not reaches(np.floor(high)).any()

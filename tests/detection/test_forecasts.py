@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -113,7 +114,7 @@ def hour_by_hour(observed: Floats, evidence: Evidence) -> Walk:
         anomalous = np.concatenate([anomalous, walked.kinds != ""], axis=1)
         walks.append(walked)
     names = [name for name in Walk.__dataclass_fields__ if name != "young"]
-    joined = {name: np.concatenate([getattr(w, name) for w in walks], axis=1) for name in names}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(w, name) for w in walks], axis=1) for name in names}
     return replace(walks[-1], **joined)
 
 
@@ -169,10 +170,10 @@ def test_a_holiday_teaches_later_windows_nothing(evidence: Evidence) -> None:
     part = slice(HISTORY, HISTORY + DAY)
     quiet[:2, part] = np.round(quiet[:2, part] * 0.5)
 
-    a_week_later = [judged(observed, evidence).predicted[:2, 7 * DAY :] for observed in (quiet, as_ever)]
+    one, other = (judged(observed, evidence).predicted[:2, 7 * DAY :] for observed in (quiet, as_ever))
 
-    np.testing.assert_allclose(*a_week_later, atol=1.0)
-    assert np.abs(a_week_later[0] - a_week_later[1]).mean() < 0.3
+    assert np.abs(one - other).max() < 1
+    assert np.abs(one - other).mean() < 0.3
 
 
 def test_special_days_without_history_are_felt_as_they_are(evidence: Evidence) -> None:

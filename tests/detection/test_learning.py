@@ -1,0 +1,144 @@
+"""Watching a series from its beginning: strictly causal, fitted again on the way, and with a total beside its parts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anomaly.detection.learning import Practice, Watched, watch
+from anomaly.groups.model import TOTAL, Threshold, Transform
+
+HOUR, DAY, WEEK = timedelta(hours=1), 24, 7 * 24
+SIMPLE = ("seasonal-naive", "seasonal-rate")
+UTC = ZoneInfo("UTC")
+
+Floats = NDArray[np.float64]
+
+
+def practice(**changes: Any) -> Practice:
+    usual: dict[str, Any] = {
+        "step": HOUR,
+        "zone": UTC,
+        "candidates": SIMPLE,
+        "distribution": "norm",
+        "history": timedelta(days=60),
+        "least": timedelta(days=14),
+    }
+    return Practice(**usual | changes)
+
+
+def starts(number: int) -> NDArray[np.datetime64]:
+    """From the Monday on of a week with Thanksgiving four weeks later."""
+    return np.datetime64("2013-11-04T00:00:00") + np.arange(number) * np.timedelta64(3600, "s")
+
+
+def watched(values: Floats, first: int, **changes: Any) -> Watched:
+    number = values.shape[1]
+    names = changes.pop("names", None)
+    seeds = range(len(values))
+    return watch(values, starts(number), practice(**changes), first=first, seeds=list(seeds), names=names)
+
+
+def noise(rates: list[float], hours: int, *, seed: int = 4) -> Floats:
+    """Poisson counts with a daily pattern: (V, hours)."""
+    pattern = 1 + 0.6 * np.sin(np.arange(hours) / DAY * 2 * np.pi)
+    return np.random.default_rng(seed).poisson(np.outer(rates, pattern)).astype(np.float64)
+
+
+def assert_prefix(whole: Watched, shorter: Watched) -> None:
+    """What was said of the shorter series is what was said of the beginning of the whole one, to the last bit."""
+    until = shorter.predicted.shape[1]
+    for name in ("predicted", "residuals", "tail_probabilities", "evidence", "tests", "kinds", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(whole, name)[:, :until], getattr(shorter, name), err_msg=name)
+
+
+def test_nothing_depends_on_what_comes_later_or_on_how_long_the_series_is() -> None:
+    first, hours = 3 * WEEK, 4 * WEEK
+    values = noise([40.0, 0.5, 5.0], hours)
+    values[0, first + 20 : first + 28] = 0
+    values[2, :200] = np.nan
+    known = {"holidays": "US", "refit": timedelta(days=3)}
+
+    whole = watched(values, first, **known)
+
+    assert [begin for begin, _ in whole.learned] == [first, first + 72, first + 144]
+    assert set(whole.kinds[0, first + 20 : first + 28]) == {"silent"}
+    assert (whole.kinds[:, :first] == "").all()
+    assert np.isnan(whole.tail_probabilities[:, :first]).all()
+    for until in (first + 1, first + 72, first + 101):
+        assert_prefix(whole, watched(values[:, :until], first, **known))
+
+
+def test_a_network_learns_on_the_way_and_says_the_same_of_a_shorter_series() -> None:
+    first, hours = 25 * DAY, 27 * DAY
+    values = noise([50.0, 30.0], hours)
+    values[0, first + 12 : first + 18] = 0
+    known = {"candidates": ("departure-linear",), "distribution": "t"}
+
+    whole = watched(values, first, **known)
+    shorter = watched(values[:, : first + DAY], first, **known)
+
+    ((_, learned),) = whole.learned
+    assert {panel.relative for panel in learned.panels} & {True}, "one of the two was won by the network"
+    assert all(choice is not None and choice.reason for choice in learned.choices)
+    assert np.isfinite(whole.predicted[:, first:]).all()
+    assert (whole.kinds[0, first + 12 : first + 18] != "").all()
+    assert (whole.kinds[1] == "").all()
+    assert_prefix(whole, shorter)
+
+
+def test_variables_without_enough_history_wait_for_a_later_fit() -> None:
+    first = 3 * WEEK
+    values = noise([30.0, 30.0], first + 2 * WEEK)
+    values[1, : first - 8 * DAY] = np.nan
+
+    found = watched(values, first)
+
+    assert [fit.judgements[1].status for _, fit in found.learned] == ["new", "fitted"]
+    assert np.isnan(found.predicted[1, first : first + WEEK]).all()
+    assert np.isfinite(found.predicted[1, first + WEEK :]).all()
+
+
+def test_gauges_are_watched_in_their_own_unit() -> None:
+    first = 3 * WEEK
+    values = np.random.default_rng(0).normal(500, 3, (1, first + 2 * DAY))
+    values[0, -10:-7] = 400
+
+    found = watched(values, first, transform=Transform.LINEAR)
+
+    np.testing.assert_allclose(found.predicted[0, first:], 500, atol=9)
+    assert set(found.kinds[0, -10:-7]) == {"drop"}
+
+
+def test_a_tenth_that_is_missing_everywhere_is_found_in_the_total_alone() -> None:
+    first, variables = 4 * WEEK, 20
+    parts = noise([30.0] * variables, first + 3 * DAY, seed=9)
+    lost = slice(first + DAY, first + 2 * DAY)
+    parts[:, lost] -= np.random.default_rng(1).binomial(parts[:, lost].astype(int), 0.1)
+    values = np.concatenate([parts, parts.sum(axis=0, keepdims=True)])
+    names = [*(f"v{n}" for n in range(variables)), TOTAL]
+
+    kinds = watched(values, first, names=names, threshold=Threshold(false_alerts_per_week=0.2)).kinds
+
+    assert (kinds[-1, lost] == "drop").any()
+    assert (kinds[:-1] == "").all()
+    assert (kinds[-1, first : lost.start] == "").all()
+
+
+@pytest.mark.parametrize("count", [0.0, 7.0])
+def test_what_never_changes_is_forecast_as_it_is_and_missed_when_it_changes(count: float) -> None:
+    first = 3 * WEEK
+    values = np.full((1, first + 2 * DAY), count)
+    values[0, first + 30] = 40
+
+    found = watched(values, first)
+
+    assert found.learned[0][1].judgements[0].status == ("constant" if count else "dead")
+    np.testing.assert_allclose(found.predicted[0, first:], count, atol=1e-9)
+    assert found.kinds[0, first + 30] == "surge"
+    assert np.count_nonzero(found.kinds) == 1
