@@ -100,6 +100,20 @@ def _unknown_names(
                 yield f"candidates: found {name!r}; expected one of {', '.join(sorted(candidates))}"
     if distributions is not None and group.distribution not in distributions:
         yield f"distribution: found {group.distribution!r}; expected one of {', '.join(sorted(distributions))}"
+    if group.holidays is not None:
+        yield from _unknown_country(group.holidays)
+
+
+def _unknown_country(country: str) -> Iterator[str]:
+    import holidays  # groups without holidays do not pay for it
+
+    code, _, subdivision = country.partition("-")
+    known = holidays.list_supported_countries()
+    if code not in known:
+        yield f"holidays: found {country!r}; expected a country that the package holidays knows, such as US or DE-BY"
+    elif subdivision and subdivision not in known[code]:
+        parts = f"{code} alone" + (f", or with one of {', '.join(known[code])}" if known[code] else "")
+        yield f"holidays: found {country!r}; expected {parts}"
 
 
 def _lines(errors: list[ErrorDetails]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from anomaly.detection.evidence import Calibration, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import TOTAL
 from anomaly.ports import (
     Fit,
     FittedVariable,
@@ -96,6 +97,34 @@ def _predictions(variables: tuple[Variable, ...], fit: str = "f1") -> Prediction
         outlook=observed + 0.2,
         kinds=kinds,
         tests=np.where(kinds == "", "single", "sum-24"),
+    )
+
+
+def _fitted(variable: Variable) -> FittedVariable:
+    return FittedVariable(
+        variable=variable,
+        status="fitted",
+        status_reason="regular",
+        candidate="dense-16-mae",
+        slot="dense-16-mae-00",
+        position=0,
+        seed=2**40,
+        scaler_minimum=1.2247448713915892,
+        scaler_maximum=9.1,
+        mae={"dense-16-mae": 0.1 + 0.2, "champion": 0.4},
+        choice="the smallest error",
+        distribution="nct",
+        parameters=(7.1, 0.2, 0.0, 1.1),
+        distribution_reason="passed",
+        tail_probability=1e-4,
+        lower=-4.4,
+        upper=float("inf"),
+        residuals=np.array([0.1, -0.2], dtype=np.float32),
+        tests=(
+            FittedTest("single", "nct", (7.1, 0.2, 0.0, 1.1), Calibration(2.1, 1.7), "passed"),
+            FittedTest("silence", "gaps", (0.1 + 0.2, 1e-9), Calibration(), "of 12 gaps, 'half' are longer: 50%"),
+            FittedTest("any", "any", (), Calibration(3.0, 0.7), ""),
+        ),
     )
 
 
@@ -316,6 +345,38 @@ def test_counts_made_before_steps_were_kept_get_theirs_and_what_cannot_be_told_i
         store.first_uncounted(make_group(interval="30min"), DAY.end)
 
 
+def test_a_fit_made_before_there_were_several_tests_is_judged_by_the_one_it_has(
+    metadata_database: dict[str, str], store: PostgresStore, group: Group
+) -> None:
+    judged, new = _enrolled(store, group, ["judged", "new"])
+    store.save_fit(_fit())
+    without = replace(_fitted(new), status="new", distribution="", parameters=(), tests=())
+    store.save_fitted("f1", [_fitted(judged), without], [])
+    _downgrade(metadata_database, "0004")
+    migrate(metadata_database)
+
+    before, unjudged = store.fitted("f1")
+
+    single, together = before.tests
+    assert (single.test, single.family, single.parameters) == ("single", before.distribution, before.parameters)
+    assert (together.test, single.calibration.slope, single.calibration.knee) == ("any", 1, pytest.approx(np.log(10)))
+    assert unjudged.tests == ()
+
+
+def test_a_total_is_of_the_group_but_none_of_its_variables_and_its_events_count_once(
+    store: PostgresStore, make_group: Callable[..., Group]
+) -> None:
+    group = make_group(total=True)
+    variables = _enrolled(store, group, ["a", "b", TOTAL])
+    counts = np.array([[3.0] * 24, [1.0] * 24, [2.0] * 24])
+    store.write_counts(group, variables, CountGrid(tuple(v.name for v in variables), DAY.starts(), counts))
+
+    assert [v.name for v in store.variables(group)] == [TOTAL, "a", "b"]
+    assert store.totals(group) == {"variables": 2, "intervals": 24, "events": 72, "quarantined": 0}
+    chosen = make_group(variables=["a"])
+    assert [v.name for v in store.variables(chosen)] == ["a"]
+
+
 def test_quarantine_keeps_each_bad_row_once_and_counts_its_copies(store: PostgresStore, group: Group) -> None:
     bad = RejectedRow("no timestamp", {"variable": NASTY[3], "value": "nul\0", "timestamp": None})
     assert store.quarantine(group, [bad, bad], at=START) == 2
@@ -326,31 +387,7 @@ def test_quarantine_keeps_each_bad_row_once_and_counts_its_copies(store: Postgre
 def test_a_fit_and_what_it_learnt_come_back_as_saved(store: PostgresStore, group: Group) -> None:
     (variable,) = _enrolled(store, group, ["🚀 launch"])
     fit = _fit()
-    fitted = FittedVariable(
-        variable=variable,
-        status="fitted",
-        status_reason="regular",
-        candidate="dense-16-mae",
-        slot="dense-16-mae-00",
-        position=0,
-        seed=2**40,
-        scaler_minimum=1.2247448713915892,
-        scaler_maximum=9.1,
-        mae={"dense-16-mae": 0.1 + 0.2, "champion": 0.4},
-        choice="the smallest error",
-        distribution="nct",
-        parameters=(7.1, 0.2, 0.0, 1.1),
-        distribution_reason="passed",
-        tail_probability=1e-4,
-        lower=-4.4,
-        upper=float("inf"),
-        residuals=np.array([0.1, -0.2], dtype=np.float32),
-        tests=(
-            FittedTest("single", "nct", (7.1, 0.2, 0.0, 1.1), Calibration(2.1, 1.7), "passed"),
-            FittedTest("silence", "gaps", (0.1 + 0.2, 1e-9), Calibration(), "of 12 gaps, 'half' are longer: 50%"),
-            FittedTest("any", "any", (), Calibration(3.0, 0.7), ""),
-        ),
-    )
+    fitted = _fitted(variable)
     files = [NetworkFile("dense-16-mae-00", "dense-16-mae", 1, "file:///a", "aa", "file:///b", "bb")]
     store.save_fit(fit)
     for _ in range(2):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -100,6 +102,36 @@ def test_unknown_candidates_and_distributions_are_named_with_the_known_ones(tmp_
         "orders.yaml: candidates: found 'dense-99'; expected one of dense-16-mae, seasonal-naive",
         "orders.yaml: distribution: found 'cauchy'; expected one of nct",
     ]
+
+
+@pytest.mark.parametrize(
+    ("country", "expected"),
+    [
+        ("XX", "a country that the package holidays knows, such as US or DE-BY"),
+        ("DE-XX", "DE alone, or with one of BB, BE, BW, BY"),
+        ("MC-01", "MC alone"),
+    ],
+)
+def test_a_country_whose_holidays_nobody_knows_is_refused(tmp_path: Path, country: str, expected: str) -> None:
+    _write(tmp_path, "orders.yaml", GOOD + f"holidays: {country}\n")
+    (problem,) = _problems(tmp_path)
+    assert problem.startswith(f"orders.yaml: holidays: found {country!r}; expected {expected}")
+
+
+@pytest.mark.parametrize("country", ["US", "DE-BY", "US-NY"])
+def test_a_country_with_or_without_its_part_has_holidays(tmp_path: Path, country: str) -> None:
+    assert load_group(_write(tmp_path, "orders.yaml", GOOD + f"holidays: {country}\n")).holidays == country
+
+
+@pytest.mark.parametrize(("line", "imported"), [("", "False"), ("holidays: US\n", "True")])
+def test_the_package_of_holidays_is_imported_for_those_who_name_some(tmp_path: Path, line: str, imported: str) -> None:
+    path = _write(tmp_path, "orders.yaml", GOOD + line)
+    code = (
+        "import sys; from pathlib import Path; from anomaly.groups import load_group; "
+        f"load_group(Path({str(path)!r})); print('holidays' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == imported
 
 
 def test_a_name_that_differs_from_the_file_is_refused(tmp_path: Path) -> None:

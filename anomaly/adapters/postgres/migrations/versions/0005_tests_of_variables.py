@@ -21,6 +21,15 @@ COMMENT ON COLUMN predictions.felt IS
     'what the interval counts as for later ones: as observed, or a stand-in where it was anomalous or a special day';
 """
 
+_AS_BEFORE = """
+UPDATE fitted_variables SET tests = jsonb_build_array(
+    jsonb_build_object('test', 'single', 'family', distribution, 'parameters', to_jsonb(parameters),
+        'knee', ln(10.0::float8), 'slope', 1.0, 'reason', distribution_reason),
+    jsonb_build_object('test', 'any', 'family', 'any', 'parameters', '[]'::jsonb,
+        'knee', ln(10.0::float8), 'slope', 1.0, 'reason', 'single intervals were the only test'))
+WHERE distribution <> '';
+"""
+
 _NO_COLUMNS = """
 ALTER TABLE predictions DROP COLUMN felt, DROP COLUMN outlook;
 ALTER TABLE fitted_variables DROP COLUMN tests;
@@ -29,6 +38,7 @@ ALTER TABLE fitted_variables DROP COLUMN tests;
 
 def upgrade() -> None:
     op.execute(_COLUMNS)
+    op.execute(_AS_BEFORE)
 
 
 def downgrade() -> None:
