@@ -39,6 +39,7 @@ from anomaly.detection.windows import (
     recent_and_seasonal,
     same_time_in_weeks,
     season,
+    season_and_day,
     seasonal_rate,
 )
 
@@ -99,6 +100,7 @@ _departing = Training(epochs=60, patience=10, batch_size=64, learning_rate=3e-3,
 CANDIDATES: dict[str, Candidate] = {
     "seasonal-naive": Candidate(window=_weeks, forecast=naive.median),
     "seasonal-rate": Candidate(window=seasonal_rate, forecast=naive.median),
+    "seasonal-daily": Candidate(window=season_and_day, forecast=naive.total),
     "departure-linear": Candidate(window=departures, network=linear.network, training=_steady, relative=True),
     "departure-16-mae": Candidate(window=departures, network=residual.network, training=_departing, relative=True),
     "tcn": Candidate(window=_week, network=partial(tcn.network, channels=8), training=_steady),

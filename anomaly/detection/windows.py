@@ -182,6 +182,11 @@ def seasonal_rate(step: timedelta) -> WindowSpec:  # noqa: ARG001
     return WindowSpec((Back(0, "rate"),))
 
 
+def season_and_day(step: timedelta) -> WindowSpec:
+    """The baseline, and how the latest day's aggregate departed from its own: a day unlike its kind, taken as it is."""
+    return WindowSpec((Back(0, "baseline"), Back(1, f"mean-{max(1, timedelta(days=1) // step)}")))
+
+
 def departures(step: timedelta) -> WindowSpec:
     """How the series departed from its baseline: in the latest intervals, around this time yesterday, a week ago, and
     on average over 3, 12, 24 and 168 hours; beside the baseline of the interval itself, and what the days

@@ -16,6 +16,11 @@ def median(windows: Float32) -> Float32:
     return np.where(known[..., 0], forecast, np.nan).astype(np.float32)
 
 
+def total(windows: Float32) -> Float32:
+    """What the window shows, added up: (V, B, L, F) to (V, B); NaN where any of it is unknown."""
+    return windows.sum(axis=(2, 3), dtype=np.float32)
+
+
 def lowest(windows: Float32) -> Float32:
     """Zero, which a scaler turns into its minimum: the constant forecast that the metadata states."""
     return np.zeros(windows.shape[:2], np.float32)
