@@ -18,7 +18,7 @@ def median(windows: Float32) -> Float32:
 
 def total(windows: Float32) -> Float32:
     """What the window shows, added up: (V, B, L, F) to (V, B); NaN where any of it is unknown."""
-    return windows.sum(axis=(2, 3), dtype=np.float32)
+    return np.asarray(windows.sum(axis=(2, 3)), np.float32)
 
 
 def lowest(windows: Float32) -> Float32:
