@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from anomaly.cli import PERMANENT, app
-from anomaly.cli.detect import SHOWN
+from anomaly.cli.detect import SHOWN, Kind, _asked, _fitting
 
 Detect = Callable[..., Any]
 COLUMNS = (
@@ -161,6 +162,21 @@ def test_unix_seconds_and_offsets_are_the_same_moments(detect: Detect, tmp_path:
     assert judged[0].equals(judged[2])
 
 
+def test_dates_are_days_as_they_are_written(detect: Detect, tmp_path: Path) -> None:
+    weekend = np.array([50, 48, 53, 51, 49, 4, 3] * 12)
+    counts = weekend + np.random.default_rng(8).integers(-2, 3, size=len(weekend))
+    monday = pd.date_range("2025-01-06", periods=len(counts), freq="1D").strftime("%Y-%m-%d").tolist()
+    path = write(tmp_path / "days.csv", counts, monday)
+
+    options = (path, "--candidates", "seasonal-naive", "--train", "56d", "--holidays", "US")
+    assert detect(*options, into="utc").exit_code == 0
+    assert detect(*options, "--timezone", "America/New_York", into="new-york").exit_code == 0
+
+    utc, new_york = (pd.read_csv(tmp_path / into / "days.csv") for into in ("utc", "new-york"))
+    assert utc["predicted"].notna().sum() >= 21
+    assert utc.equals(new_york)
+
+
 def test_counts_that_are_left_out_are_unknown_or_zero_as_asked(detect: Detect, tmp_path: Path) -> None:
     counts = hourly(40)
     counts[-30:-18] = 0
@@ -221,8 +237,19 @@ def test_the_summary_counts_rows_anomalies_and_incidents(detect: Detect, tmp_pat
     told = np.flatnonzero(judged["is_anomaly"])
     (row,) = [line.split() for line in result.output.splitlines() if line.strip().startswith("orders")]
     assert row[1:4] == [f"{HOURS}", f"{HOURS - FIRST}", f"{len(told)}"]
-    assert int(row[4]) == 1 + int((np.diff(told) > 12).sum()) >= 2
+    assert int(row[4]) == 1 + int((np.diff(told) > 13).sum()) >= 2
     assert "once in" in result.output
+
+
+def test_a_row_of_anomalous_days_is_one_incident(detect: Detect, tmp_path: Path) -> None:
+    counts = np.random.default_rng(9).poisson(900, size=84)
+    counts[-4:] = 0
+    path = write(tmp_path / "days.csv", counts, moments(84, "1D"))
+
+    result = detect(path, "--candidates", "seasonal-naive", "--train", "70d", "--false-alerts-per-week", "0.01")
+
+    (row,) = [line.split() for line in result.output.splitlines() if line.strip().startswith("days")]
+    assert row[1:5] == ["84", "14", "4", "1"]
 
 
 def test_a_summary_of_many_series_shows_those_with_most_incidents(detect: Detect, tmp_path: Path) -> None:
@@ -309,6 +336,17 @@ def test_a_fraction_of_the_file_silences_its_first_rows_and_changes_no_number(de
     assert plain[numbers].equals(silenced[numbers])
     assert shorter[numbers].equals(silenced[numbers].head(len(shorter)))
     assert "is called an anomaly, which is 85% of the file" in result.output
+
+
+def test_candidates_that_would_delay_judging_take_part_only_when_named() -> None:
+    def competing(named: str | None, step: timedelta) -> tuple[str, ...]:
+        asked = _asked(Kind.COUNTS, None, None, None, "UTC", None, named, "1w", 1, 1.0, fill_zero=False)
+        return _fitting(asked, step, timedelta(days=21) // step)
+
+    assert "dense-16-mae" in competing(None, timedelta(hours=1))
+    assert "departure-linear" in competing(None, timedelta(days=1))
+    assert "dense-16-mae" not in competing(None, timedelta(days=1))
+    assert competing("dense-16-mae", timedelta(days=1)) == ("dense-16-mae",)
 
 
 # --- gauges -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +98,8 @@ class _Asked:
     zone: ZoneInfo
     holidays: str | None
     candidates: tuple[str, ...]
+    chosen: bool
+    """Whether the candidates were named, or are a group's."""
     refit: timedelta
     seed: int
     policy: Threshold
@@ -145,7 +147,7 @@ def detect(
     """Judges series in CSV files as the system would have done at the time, and writes what it says of each row.
 
     One file is one series, or many with a column `series`. A row is judged by the rows up to it alone. Timestamps are
-    ISO 8601 with their offset or in UTC, or Unix seconds. Needs no database.
+    ISO 8601 with their offset or in UTC, or Unix seconds; dates are days as written. Needs no database.
 
     Example: `anomaly detect orders.csv --out judged --timezone Europe/Berlin --holidays DE --plot`
     """
@@ -247,6 +249,7 @@ def _asked(
         zone=zone_of(timezone),
         holidays=_country(holidays),
         candidates=() if kind is Kind.GAUGE and candidates is None else _candidates(candidates),
+        chosen=candidates is not None,
         refit=duration_of("--refit", refit) or timedelta(weeks=1),
         seed=seed,
         policy=Threshold(false_alerts_per_week=false_alerts),
@@ -334,8 +337,9 @@ def _judged_counts(file: SeriesFile, asked: _Asked, told: Callable[[str], None])
     first = asked.train if isinstance(asked.train, int) else (asked.train or timedelta(0)) // grid.step
     practice = Practice(
         step=grid.step,
-        zone=asked.zone,
-        candidates=asked.candidates,
+        zone=_zone(grid, asked),
+        candidates=_fitting(asked, grid.step, first),
+        merge_gap=max(MERGE_GAP, grid.step),
         threshold=_shared(asked.policy, grid, first),
         holidays=asked.holidays,
         refit=max(asked.refit, grid.step),
@@ -360,6 +364,12 @@ def _judged_counts(file: SeriesFile, asked: _Asked, told: Callable[[str], None])
     )
 
 
+def _zone(grid: Gridded, asked: _Asked) -> ZoneInfo:
+    """Dates are days as they are written: the zone's evening before would be another weekday."""
+    dates = not grid.step % timedelta(days=1) and grid.starts[0] == grid.starts[0].astype("datetime64[D]")
+    return ZoneInfo("UTC") if dates else asked.zone
+
+
 def _never_judged(file: SeriesFile, watched: Watched) -> Iterator[str]:
     """Why, for each series of which nothing was said."""
     import numpy as np
@@ -374,6 +384,16 @@ def _unjudged(file: SeriesFile, step: timedelta, note: str) -> _Said:
 
     unknown, zero = np.full(len(file.numbers), np.nan), np.zeros(len(file.numbers))
     return _Said(unknown, unknown, unknown, unknown, zero, zero > 0, (step,) * len(file.names), (note,))
+
+
+def _fitting(asked: _Asked, step: timedelta, first: int) -> tuple[str, ...]:
+    """The candidates that can learn from the history before the first fit: the longest window delays them all."""
+    from anomaly.detection.candidates import entered
+    from anomaly.detection.contest import warm_up
+
+    if asked.chosen:
+        return asked.candidates
+    return tuple(n for n, declared in entered(asked.candidates).items() if warm_up([declared], step) <= first)
 
 
 def _shared(policy: Threshold, grid: Gridded, first: int) -> Threshold:
@@ -536,7 +556,7 @@ def _draw(target: Path, file: SeriesFile, said: _Said, asked: _Asked) -> None:
             upper=said.upper[rows],
             scores=said.score[rows],
             anomalous=said.anomalous[rows],
-            incidents=_incidents(file.moments[rows], said.anomalous[rows]),
+            incidents=_incidents(file.moments[rows], said.anomalous[rows], said.steps[which]),
             from_zero=asked.kind is Kind.COUNTS,
         )
         (_picture(target, name, taken) if file.labelled else target.with_suffix(".png")).write_bytes(
@@ -571,11 +591,12 @@ class _Line:
     worst_at: str
 
 
-def _incidents(moments: NDArray[np.datetime64], anomalous: Mask) -> int:
+def _incidents(moments: NDArray[np.datetime64], anomalous: Mask, step: timedelta) -> int:
+    """How many runs of anomalies with more than the merge gap between them."""
     import numpy as np
 
     told = np.sort(moments[anomalous])
-    return 0 if not told.size else 1 + int((np.diff(told) > np.timedelta64(MERGE_GAP)).sum())
+    return 0 if not told.size else 1 + int((np.diff(told) > np.timedelta64(MERGE_GAP + step)).sum())
 
 
 def _lines(file: SeriesFile, said: _Said, zone: ZoneInfo, *, alone: bool) -> list[_Line]:
@@ -593,18 +614,25 @@ def _line(file: SeriesFile, said: _Said, which: int, zone: ZoneInfo, *, alone: b
     if told.size:
         rarest = told[np.lexsort((-said.score[told], np.nan_to_num(said.tail_probability[told], nan=1.0)))[0]]
         period = return_period(float(np.nan_to_num(said.tail_probability[rarest], nan=1.0)), said.steps[which])
-        moment = file.moments[rarest].item().replace(tzinfo=UTC).astimezone(zone)
-        hours, at = period.total_seconds() / 3600, f"{moment:%Y-%m-%d %H:%M %Z}"
+        hours, at = period.total_seconds() / 3600, _moment(file, rarest, zone)
     name = file.names[which]
     return _Line(
         name if alone or not file.labelled else f"{file.path.stem}: {name}",
         rows.size,
         int(np.isfinite(said.tail_probability[rows]).sum()),
         told.size,
-        _incidents(file.moments[rows], said.anomalous[rows]),
+        _incidents(file.moments[rows], said.anomalous[rows], said.steps[which]),
         hours,
         at,
     )
+
+
+def _moment(file: SeriesFile, row: int, zone: ZoneInfo) -> str:
+    """As written, so that it can be searched for; Unix seconds say nothing to people."""
+    if not file.timestamps[row].replace(".", "").isdecimal():
+        return file.timestamps[row]
+    moment: datetime = file.moments[row].item()
+    return f"{moment.replace(tzinfo=UTC).astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
 def _tell(lines: Sequence[_Line], notes: Sequence[str]) -> None:
