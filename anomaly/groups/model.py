@@ -267,7 +267,7 @@ class Group(_Frozen):
 
     def watches(self, name: str) -> bool:
         """Whether a variable of this name belongs to the group."""
-        return (self.total and name == TOTAL) or name in self.variables
+        return self.total if name == TOTAL else name in self.variables
 
     def range(self, start: datetime, end: datetime) -> TimeRange:
         """The half-open range on this group's grid.

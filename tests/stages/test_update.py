@@ -22,6 +22,7 @@ from anomaly.exceptions import (
     StoreUnavailableError,
 )
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import TOTAL
 from anomaly.ports import DataChecks, Variable
 from anomaly.stages import update as stage
 from anomaly.stages.update import UpdateReport, update
@@ -145,6 +146,44 @@ def test_an_older_range_counted_later_moves_a_variable_s_beginning_and_pads_betw
     sensor.update(0, 4)
     assert sensor.counts(0, 1)["balance"] == [1]
     assert sensor.counts(10, 16)["balance"] == [0, 0, 0, 0, 1, 0]
+
+
+def test_the_total_is_the_sum_of_all_variables_and_none_of_them(make_sensor: Callable[..., Sensor]) -> None:
+    sensor = make_sensor(total=True)
+    sensor.table.write("a", 1, 3)
+    sensor.table.write("b", 1, 2)
+    sensor.table.write("b", 2, 4)
+    report = sensor.update(0, 4)
+    assert (report.variables, report.new_variables, report.events) == (2, ("a", "b"), 9)
+    assert sensor.counts(0, 4)[TOTAL] == [0, 5, 4, 0]
+
+    sensor.table.write("a", 2, 10)  # late
+    sensor.table.write("new", 4, 7)
+    sensor.update(4, 5)
+    assert sensor.counts(0, 5)[TOTAL] == [0, 5, 14, 0, 7]
+    assert sensor.update(4, 5).changed_counts == 0
+    assert sensor.selecting(total=False).counts(0, 5).keys() == {"a", "b", "new"}
+
+
+def test_hour_by_hour_and_all_at_once_give_the_same_total(
+    sensor: Sensor,
+) -> None:
+    for hour, events in enumerate([2, 0, 1, 5, 0, 3]):
+        sensor.table.write("a", hour, events)
+        sensor.table.write("b", hour, 1)
+    hourly, at_once = sensor.selecting(total=True), sensor.selecting(total=True, name="copy")
+    for hour in range(6):
+        hourly.update(hour, hour + 1)
+    at_once.update(0, 6)
+    assert hourly.counts(0, 6) == at_once.counts(0, 6)
+    assert hourly.counts(0, 6)[TOTAL] == [3, 1, 2, 6, 1, 4]
+
+
+def test_a_single_variable_has_no_total_beside_it(make_sensor: Callable[..., Sensor]) -> None:
+    sensor = make_sensor(total=True)
+    sensor.table.write("a", 1, 3)
+    sensor.update(0, 4)
+    assert sensor.counts(0, 4).keys() == {"a"}
 
 
 def test_bad_rows_go_to_quarantine_with_the_reason_and_the_rest_goes_on(sensor: Sensor) -> None:
