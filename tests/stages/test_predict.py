@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomaly.detection.learning import constant_tests
 from anomaly.exceptions import IncompleteCountsError
 from anomaly.groups import VariableSelection
 from anomaly.groups.model import Transform
 from tests.conftest import REPOSITORY
+from tests.fakes import PassingChecks
 from tests.stages.conftest import HOUR, START
 from tests.stages.watched import HISTORY, WEEK, Watched, daily, fitted
 
@@ -54,6 +56,46 @@ def test_hour_by_hour_and_all_at_once_agree_to_the_last_bit(make_watched: Callab
     assert (other.kinds != "").any()
     for name in ("predicted", "residuals", "tail_probabilities", "lower", "upper", "felt", "kinds", "tests"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_hour_by_hour_and_all_at_once_agree_in_all_tests_and_on_special_days(
+    make_watched: Callable[..., Watched],
+) -> None:
+    first = HISTORY + 8 * 24 + 12  # noon before the weekend that Presidents' Day prolongs
+    counts = np.random.default_rng(8).poisson([[40.0], [0.7]], (2, first + 36)).astype(float)
+    counts[0, first + 2 : first + 10] = 55
+    counts[0, first + 14 : first + 18] = 0
+    counts[:, first + 22 : first + 30] //= 2
+    counts[1, first + 10 :] = 0
+    tests = [
+        constant_tests(
+            counts[[row], :HISTORY],
+            mean,
+            np.ones((1, HISTORY), dtype=bool),
+            distribution="nct",
+            step=HOUR,
+            transform=Transform.ANSCOMBE,
+            merge_gap=12 * HOUR,
+        )
+        for row, mean in enumerate([40.0, 0.7])
+    ]
+    hourly, at_once = (make_watched(counts, name=name, holidays="US") for name in ("hourly", "at_once"))
+    for watched, fit in ((hourly, "f1"), (at_once, "f2")):
+        watched.checks = PassingChecks()
+        watched.promote(fit, first, tests=tests)
+    for hour in range(first, first + 36):
+        hourly.predict(hour, hour + 1)
+    at_once.predict(first, first + 36)
+    one, other = hourly.predictions(first, first + 36), at_once.predictions(first, first + 36)
+    for name in (
+        *("predicted", "residuals", "tail_probabilities", "lower", "upper"),
+        *("felt", "outlook", "kinds", "tests"),
+    ):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert {"frozen", "silent"} <= set(other.kinds[0].tolist())
+    assert len(set(other.tests.ravel().tolist())) >= 5
+    special = slice(12, None)
+    assert (other.felt[0, special] != other.observed[0, special]).mean() > 0.9
 
 
 def test_a_shift_that_lasts_longer_than_the_patience_is_believed_alike_in_pieces_and_at_once(

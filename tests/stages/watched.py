@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.adapters.checks import GreatExpectationsChecks
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.detection.evidence import ANY, IDENTITY, SINGLE, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import Fit, FittedVariable, Forecaster, Predictions, Variable
+from anomaly.ports import DataChecks, Fit, FittedVariable, Forecaster, Predictions, Variable
 from anomaly.stages.predict import PredictReport, predict
 from tests.stages.conftest import HOUR, START
 
@@ -39,7 +39,7 @@ class Watched:
 
     group: Group
     store: PostgresStore
-    checks: GreatExpectationsChecks
+    checks: DataChecks
     variables: tuple[Variable, ...]
 
     def predict(self, first: int, last: int) -> PredictReport:
@@ -62,12 +62,16 @@ class Watched:
         threshold: float = 4.0,
         version: int = 1,
         configuration: dict[str, str] | None = None,
+        tests: Sequence[tuple[FittedTest, ...]] | None = None,
     ) -> None:
+        """A fit of the naive forecast, by default with the test of single intervals alone."""
         history = TimeRange(START, START + serves_from * HOUR, HOUR)
         self.store.save_fit(
             Fit(name, self.group.name, history, configuration or {}, 1, "promoted", "run", version, history.end)
         )
-        self.store.save_fitted(name, [fitted(v, threshold) for v in self.variables], [])
+        given = tests or [judged_singly(threshold)] * len(self.variables)
+        made = [fitted(v, threshold, tests=own) for v, own in zip(self.variables, given, strict=True)]
+        self.store.save_fitted(name, made, [])
 
     def predictions(self, first: int, last: int) -> Predictions:
         within = TimeRange(START + first * HOUR, START + last * HOUR, HOUR)
