@@ -25,10 +25,8 @@ says in which rows nothing is *called* an anomaly, and changes no number.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -176,23 +174,13 @@ def detect(
 
 
 def _import_quietly(candidates: Sequence[str]) -> None:
-    """TensorFlow writes remarks on processors and graphics cards to file descriptor 2 whatever its log level is, and
-    Keras warns of its own dependencies: neither is ours, and both would stand above the summary."""
+    """Before the first line is shown: networks bring libraries that write remarks to standard error."""
     from anomaly.detection.candidates import CANDIDATES
 
-    if all(CANDIDATES[name].network is None for name in candidates):
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    theirs, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        for library in ("tensorflow", "keras"):  # nothing here uses them; they only come early
-            importlib.import_module(library)
-    finally:
-        os.dup2(theirs, 2)
-        os.close(theirs)
-        os.close(nothing)
+    if any(CANDIDATES[name].network is not None for name in candidates):
+        from anomaly.detection import training
+
+        training.load_quietly()
 
 
 @contextmanager

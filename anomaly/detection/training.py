@@ -19,7 +19,9 @@ L. Prechelt, "Early stopping - but when?", 1998. Weight decay beside Adam, not t
 from __future__ import annotations
 
 import math
+import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,24 @@ def train(
         validation_mae=np.concatenate([p.validation_mae for p in parts]),
         epochs=np.concatenate([p.epochs for p in parts]),
     )
+
+
+def load_quietly() -> None:
+    """Imports what networks need, once, without the remarks that it makes.
+
+    TensorFlow writes about processors and graphics cards to file descriptor 2 whatever its log level is, and Keras
+    warns of its own dependencies: on a command line both would stand above the answer.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(keras|tensorflow)")
+    theirs, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import tensorflow as tf  # noqa: F401  both come early, nothing else
+    finally:
+        os.dup2(theirs, 2)
+        os.close(theirs)
+        os.close(nothing)
 
 
 def parameters_per_variable(candidate: Candidate, window: tuple[int, int]) -> int:
