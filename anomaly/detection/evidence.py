@@ -627,7 +627,18 @@ def _without_incidents(
     far = np.zeros(judged.shape, dtype=bool)
     for row in range(len(far)):
         far[row, asked[row]] = contaminated(residuals[row, asked[row]], floor=floor)
-    return replace(series, felt=np.where(far, series.outlook, series.felt)), judged & ~far
+    incidents = _in_runs(np.where(far, np.sign(residuals), 0.0))
+    return replace(series, felt=np.where(incidents, series.outlook, series.felt)), judged & ~incidents
+
+
+def _in_runs(signs: Floats) -> Mask:
+    """Which of (V, T) are one of at least three in a row of the same sign. Single ones may be how a variable scatters
+    whose nights are quieter than its days; calibration takes those for what they are."""
+    three = (signs[:, 2:] != 0) & (signs[:, 2:] == signs[:, 1:-1]) & (signs[:, 1:-1] == signs[:, :-2])
+    found = np.zeros(signs.shape, dtype=bool)
+    for back in range(3):
+        found[:, back : signs.shape[1] - 2 + back] |= three
+    return found
 
 
 _Parts = Mapping[Any, tuple[Floats, ...]]

@@ -154,7 +154,7 @@ def asked(
 
 def realised(family: Family, rate: float, dispersion: float) -> float:
     """Share of the intervals after the history with a tail probability of at most one in a hundred."""
-    counts, expected = clean(family, rate, dispersion)
+    counts, expected = clean(family, rate, dispersion, variables=3)
     tests = fitted(counts, expected, distribution="nct")
     signed, _ = asked(tests, oracle(counts, expected), HISTORY, HISTORY + AFTER)
     return float((np.abs(signed) >= -np.log(0.01)).mean())
@@ -162,7 +162,7 @@ def realised(family: Family, rate: float, dispersion: float) -> float:
 
 @pytest.mark.parametrize(
     ("family", "rate", "dispersion"),
-    [("poisson", 20, 0.0), ("negative-binomial", 40, 0.2), ("scheduled", 12, 0.03)],
+    [("poisson", 20, 0.0), ("negative-binomial", 2000, 0.03), ("scheduled", 12, 0.03)],
 )
 def test_one_interval_in_a_hundred_has_a_tail_probability_of_one_in_a_hundred(
     family: Family, rate: float, dispersion: float
@@ -348,3 +348,18 @@ def test_evidence_of_counts_is_that_of_their_law(counts: Floats, mean: float, ph
 
     tail = np.minimum(law.cdf(counts), law.sf(counts - 1))
     np.testing.assert_allclose(evidence, np.clip(-np.log(np.clip(2 * tail, 1e-300, 1)), 0, 27.6), rtol=1e-6, atol=1e-9)
+
+
+def test_what_is_far_out_for_a_single_interval_only_stays_in_the_history() -> None:
+    counts, expected = clean("poisson", 30, 0.0, variables=1)
+    spikes, outage = counts.copy(), counts.copy()
+    spikes[0, 300:1500:100] = 0
+    outage[0, 300:312] = 0
+
+    clean_limit, with_spikes, with_outage = (
+        Evidence(fitted(known, expected), step=HOUR, transform=ANSCOMBE).thresholds(np.array([LIMIT]))[1][0]
+        for known in (counts, spikes, outage)
+    )
+
+    assert with_spikes > 1.05 * clean_limit
+    assert with_outage == pytest.approx(clean_limit, rel=0.05)
