@@ -70,7 +70,13 @@ def _contest(variables: int, days: int) -> Contest:
     starts = np.datetime64("2026-01-01T00:00:00") + np.arange(z.shape[1]) * np.timedelta64(3600, "s")
     warm = warm_up([candidate(SEED_NETWORK)], HOUR)
     return open_contest(
-        z, np.ones(z.shape, bool), starts=starts, step=HOUR, zone=ZoneInfo("America/New_York"), warm=warm
+        z,
+        np.ones(z.shape, bool),
+        starts=starts,
+        step=HOUR,
+        zone=ZoneInfo("America/New_York"),
+        transform=Transform.ANSCOMBE,
+        warm=warm,
     )
 
 
