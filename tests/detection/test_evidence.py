@@ -154,7 +154,7 @@ def asked(
 
 def realised(family: Family, rate: float, dispersion: float) -> float:
     """Share of the intervals after the history with a tail probability of at most one in a hundred."""
-    counts, expected = clean(family, rate, dispersion, variables=3)
+    counts, expected = clean(family, rate, dispersion, seed=11)
     tests = fitted(counts, expected, distribution="nct")
     signed, _ = asked(tests, oracle(counts, expected), HISTORY, HISTORY + AFTER)
     return float((np.abs(signed) >= -np.log(0.01)).mean())
