@@ -45,6 +45,8 @@ LEAST_RESIDUALS = 60
 """Residuals without which a distribution is not fitted."""
 LEAST_SCALE = 0.2
 """A fitted scale below this share of the robust one has collapsed onto a spike."""
+ROUNDING = 0.05
+"""Standardised residuals are told apart this finely where a likelihood is slow."""
 LEAST_DEGREES = 3.0
 """Degrees of freedom below which t is refused: its variance would rest on what has not been seen."""
 
@@ -237,6 +239,25 @@ class StudentT(Symmetric, WithDegrees):
 
 class NonCentralT(WithDegrees):
     """Parameters: degrees of freedom, non-centrality, location, scale."""
+
+    def fit(self, standard: Floats) -> tuple[float, ...]:
+        """By maximum likelihood of the residuals rounded to a twentieth of their scale: its density is so slow that
+        counting equal ones makes the fit five times as fast, and moves it less than another sample would."""
+        from scipy import optimize
+
+        values, times = np.unique(np.round(standard / ROUNDING) * ROUNDING, return_counts=True)
+
+        def surprise(parameters: Floats) -> float:
+            degrees, _, _, scale = parameters
+            if degrees <= 0 or scale <= 0:
+                return np.inf
+            total = float(-times @ np.log(self._scipy.pdf(values, *parameters)))
+            return total if np.isfinite(total) else np.inf
+
+        found = optimize.minimize(
+            surprise, (8.0, 0.1, 0.0, 0.9), method="Nelder-Mead", options={"maxfev": 800, "xatol": 1e-3, "fatol": 1e-3}
+        )
+        return tuple(float(p) for p in found.x)
 
     def mirrored(self, parameters: Sequence[Real]) -> tuple[Real, ...]:
         degrees, centre, location, scale = parameters
