@@ -141,15 +141,16 @@ TOTAL = "(total)"
 
 
 class Threshold(_Frozen):
-    """When a residual is an anomaly, in people's units."""
+    """When an interval is an anomaly, in people's units."""
 
     false_alerts_per_week: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Incidents the channel accepts per week by chance, over all variables of the group together."""
     direction: Direction = Direction.BOTH
     min_absolute: Annotated[float, Field(ge=0)] = 0.0
-    """Departures smaller than this many events per interval never count."""
+    """Departures of fewer events than this, over the intervals that a test adds up, never count."""
     min_relative: Annotated[float, Field(ge=0)] = 0.0
-    """Departures smaller than this share of the prediction never count."""
+    """Departures smaller than this share of what was expected of these intervals never count. Neither floor holds for
+    frozen values."""
 
 
 class Incidents(_Frozen):
@@ -242,11 +243,13 @@ class Group(_Frozen):
         "departure-16-mae",
         "dense-16-mae",
     )
-    """Architectures that compete, by their names in the registry. The seasonal-naive baseline competes, and may win,
-    whether it is named or not: without it nobody could tell what the networks are worth."""
+    """Architectures that compete, by their names in `anomaly.detection.candidates`. The seasonal-naive baseline
+    competes, and may win, whether it is named or not: without it nobody could tell what the networks are worth."""
     transform: Transform = Transform.ANSCOMBE
     distribution: Name = "nct"
-    """Name of the residuals' distribution in ``scipy.stats``."""
+    """Family of single residuals that is tried first, by its name in `anomaly.detection.families`: ``nct`` and other
+    names of ``scipy.stats``, ``genpareto-tails``, or ``working-hours`` for two, of busy and of quiet intervals. A
+    variable whose residuals do not pass its gate gets t. Rare variables are judged by the law of their counts."""
     threshold: Threshold = Field(default_factory=Threshold)
     incidents: Incidents = Field(default_factory=Incidents)
     schedule: Schedule
