@@ -255,6 +255,8 @@ class Taken:
     """Per test, (V, n): calibrated evidence, negative for too few, positive for too many; 0 for none."""
     sums: dict[str, tuple[Floats, Floats]]
     """Per test that compares sums, (V, n): what was felt and what was expected."""
+    waits: Floats | None = None
+    """(V, n) events expected since the last write; None where nobody is tested for silence."""
 
 
 def _sums(series: Series, at: NDArray[np.int64], lengths: Sequence[int]) -> dict[int, tuple[Floats, Floats]]:
@@ -369,10 +371,12 @@ def _count_bounds(expected: Floats, phi: Floats, tail: Floats) -> tuple[Floats, 
     from scipy import stats
 
     low, high = np.empty(expected.shape), np.empty(expected.shape)
-    for row, (m, scatter, p) in enumerate(zip(expected, phi, np.maximum(tail, 1e-15), strict=True)):
-        size = 1 / max(scatter, 1e-9)
-        law = stats.poisson(m) if scatter < 1e-6 else stats.nbinom(size, size / (size + m))
-        low[row], high[row] = law.ppf(p), law.isf(p)
+    poisson, p = phi < 1e-6, np.maximum(tail, 1e-15)[:, None]
+    for rows in (poisson, ~poisson):  # each law once: scipy's preparations cost more than thousands of quantiles
+        if rows.any():
+            m, size = expected[rows], 1 / np.maximum(phi[rows, None], 1e-9)
+            law = stats.poisson(m) if rows is poisson else stats.nbinom(size, size / (size + m))
+            low[rows], high[rows] = law.ppf(p[rows]), law.isf(p[rows])
     return low, high
 
 
@@ -442,13 +446,14 @@ class Evidence:
             found[LEVEL] = self._of_sums(LEVEL, *compared[LEVEL], length, newest)
         if self._families[FROZEN]:
             found[FROZEN] = self._calibrate(FROZEN, _run_evidence(series, at, same, self._transform))
+        waits = None
         if self._families[SILENCE]:
             waits = _waits(series, at, SILENCE_REACH // self._step)
             evidence = np.zeros(waits.shape)
             for rows, (median, excess) in self._families[SILENCE]["gaps"]:
                 evidence[rows] = of_waits(waits[rows], median[:, None], excess[:, None])
             found[SILENCE] = -self._calibrate(SILENCE, evidence)
-        return Taken({name: np.nan_to_num(values) for name, values in found.items()}, compared)
+        return Taken({name: np.nan_to_num(values) for name, values in found.items()}, compared, waits)
 
     def single_limits(self, limits: Floats) -> Floats:
         """(V,) evidence of the test of single intervals, before calibration, at which all tests together reach these

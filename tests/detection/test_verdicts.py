@@ -57,6 +57,16 @@ def test_departures_below_the_relative_floor_do_not_count() -> None:
     assert _kind(900, 1000, -20, Threshold(min_relative=0.05)) == "drop"
 
 
+@pytest.mark.parametrize(("waited", "kind"), [(24.0, "silent"), (2.0, "")])
+def test_a_silence_is_held_against_the_floor_by_all_that_should_have_come_since_the_last_write(
+    waited: float, kind: str
+) -> None:
+    newest = np.array([[0.0]]), np.array([[0.5]])
+    taken = Taken({SILENCE: np.array([[-20.0]])}, {SINGLE: newest}, np.array([[waited]]))
+    kinds = judge(taken, np.array([SILENCE]), np.array([-20.0]), np.array([LIMIT]), Threshold(min_absolute=5))
+    assert kinds.tolist() == [kind]
+
+
 def test_floors_hold_for_the_sum_that_is_judged_and_a_frozen_value_has_none() -> None:
     assert _kind(94, 100, -20, Threshold(min_absolute=5), test="sum-3") == "drop"
     assert _kind(96, 100, -20, Threshold(min_absolute=5), test="sum-3") == ""
