@@ -50,7 +50,7 @@ class Contest:
     """Of the training part's departures from the baseline."""
     transform: Transform
     rare: NDArray[np.bool_]
-    """(V,) whose mean count in the training part is below `RARE_RATE`."""
+    """(V,) whose mean count in the training part is below `RARE_RATE`; a gauge is never rare, however small."""
 
     @property
     def targets(self) -> Floats:
@@ -165,7 +165,7 @@ def open_contest(
         scaler=Scaler.fit(level),
         departures=Scaler.of_departures(level, departed),
         transform=transform,
-        rare=_mean(transforms.inverse(level, transform)) < RARE_RATE,
+        rare=(_mean(transforms.inverse(level, transform)) < RARE_RATE) & (transform is Transform.ANSCOMBE),
     )
 
 
@@ -200,7 +200,7 @@ def errors(contest: Contest, predictions: Floats) -> Floats:
     best forecast by absolute error is always zero."""
     counts, expected = (transforms.inverse(z, contest.transform) for z in (contest.targets, predictions))
     absolute = mean_absolute_error(contest.targets - predictions, contest.split.test)
-    if contest.transform is Transform.LINEAR:
+    if not contest.rare.any():
         return absolute
     return np.where(contest.rare, poisson_deviance(counts, expected, contest.split.test), absolute)
 

@@ -116,7 +116,7 @@ def contest_tests(
     return fit_tests(
         series,
         ordinary[:, at],
-        rare=contest.rare & (contest.transform is Transform.ANSCOMBE),
+        rare=contest.rare,
         distribution=distribution,
         step=contest.step,
         transform=contest.transform,
