@@ -247,7 +247,7 @@ class _Walker:
             self.predicted[:, n] = np.where(np.isfinite(mean), transforms.forward(due, past.transform), np.nan)
             series.observed[:, at] = whole
             series.expected[:, at] = transforms.inverse(self.predicted[:, n], past.transform)
-            series.felt[:, at] = np.where(np.isfinite(beyond), beyond, whole)
+            series.felt[:, at] = np.where(np.isfinite(mean) & np.isfinite(beyond), beyond, whole)
         else:
             series.observed[:, at] = series.felt[:, at] = counted
             series.expected[:, at] = self.young.expected(n, mean)
