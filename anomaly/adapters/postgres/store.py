@@ -573,23 +573,14 @@ class PostgresStore:
                 "outlook = excluded.outlook, kind = excluded.kind, "
                 "test = excluded.test "
                 "WHERE (predictions.fit_id, predictions.observed, predictions.predicted, predictions.lower, "
-                "predictions.upper, predictions.tail_probability, predictions.felt, predictions.kind, "
-                "predictions.test) IS DISTINCT FROM (excluded.fit_id, excluded.observed, excluded.predicted, "
-                "excluded.lower, excluded.upper, excluded.tail_probability, excluded.felt, excluded.kind, "
-                "excluded.test)"
+                "predictions.upper, predictions.tail_probability, predictions.felt, predictions.outlook, "
+                "predictions.kind, predictions.test) IS DISTINCT FROM (excluded.fit_id, excluded.observed, "
+                "excluded.predicted, excluded.lower, excluded.upper, excluded.tail_probability, excluded.felt, "
+                "excluded.outlook, excluded.kind, excluded.test)"
             )
         return int(np.count_nonzero(kinds != ""))
 
     def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None:  # noqa: ARG002
-        with self._cursor() as cursor:
-            cursor.execute(
-                f"SELECT {_PREDICTION_COLUMNS} FROM predictions WHERE variable_id = ANY(%s) "
-                "AND interval_start >= %s AND interval_start < %s ORDER BY interval_start",
-                ([v.id for v in variables], within.start, within.end),
-            )
-            found = cursor.fetchall()
-        if not found:
-            return None
         shape = (len(variables), len(within))
         numbers = {
             name: np.full(shape, np.nan)
@@ -605,13 +596,33 @@ class PostgresStore:
             )
         }
         kinds, tests = (np.full(shape, "", dtype="<U16") for _ in range(2))
-        rows = _positions(np.array([v.id for v in variables]), np.array([row[0] for row in found]))
-        columns = np.array([(row[1] - within.start) // within.step for row in found])
-        for at, name in enumerate(numbers, start=3):
-            numbers[name][rows, columns] = [row[at] for row in found]
-        kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (11, 12))
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        latest: tuple[datetime, str] | None = None
+        with self._cursor() as cursor:
+            for block, part in _pieces(*shape):
+                cursor.execute(
+                    f"SELECT {_PREDICTION_COLUMNS} FROM predictions WHERE variable_id = ANY(%s) "
+                    "AND interval_start >= %s AND interval_start < %s",
+                    (
+                        ids[block].tolist(),
+                        within.start + part.start * within.step,
+                        within.start + part.stop * within.step,
+                    ),
+                )
+                found = cursor.fetchall()
+                if not found:
+                    continue
+                rows = _positions(ids, np.array([row[0] for row in found]))
+                columns = np.array([(row[1] - within.start) // within.step for row in found])
+                for at, name in enumerate(numbers, start=3):
+                    numbers[name][rows, columns] = [row[at] for row in found]
+                kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (11, 12))
+                newest = max((row[1], row[2]) for row in found)
+                latest = newest if latest is None else max(latest, newest)
+        if latest is None:
+            return None
         return Predictions(
-            fit_id=found[-1][2],
+            fit_id=latest[1],
             variables=tuple(variables),
             starts=within.starts(),
             kinds=kinds,
