@@ -53,6 +53,8 @@ _CELLS_AT_ONCE = 300_000
 """Counts that are written or read by one COPY; 10 MB in its binary format."""
 _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _BINARY_END = b"\xff\xff"
+_WORD = 16
+"""Characters that the name of a kind or of a test has at most; all of them ASCII."""
 _PREDICTION_COLUMNS = (
     "variable_id, interval_start, fit_id, observed, predicted, lower, upper, residual, tail_probability, felt, "
     "outlook, kind, test"
@@ -595,34 +597,37 @@ class PostgresStore:
                 "outlook",
             )
         }
-        kinds, tests = (np.full(shape, "", dtype="<U16") for _ in range(2))
+        kinds, tests = (np.full(shape, "", dtype=f"<U{_WORD}") for _ in range(2))
         ids = np.array([v.id for v in variables], dtype=np.int64)
-        latest: tuple[datetime, str] | None = None
+        start, step = int(within.start.timestamp()), int(within.step.total_seconds())
+        latest: list[tuple[datetime, str]] = []
         with self._cursor() as cursor:
             for block, part in _pieces(*shape):
-                cursor.execute(
-                    f"SELECT {_PREDICTION_COLUMNS} FROM predictions WHERE variable_id = ANY(%s) "
-                    "AND interval_start >= %s AND interval_start < %s",
-                    (
-                        ids[block].tolist(),
-                        within.start + part.start * within.step,
-                        within.start + part.stop * within.step,
-                    ),
+                where = "FROM predictions WHERE variable_id = ANY(%s) AND interval_start >= %s AND interval_start < %s"
+                asked = (
+                    ids[block].tolist(),
+                    within.start + part.start * within.step,
+                    within.start + part.stop * within.step,
                 )
-                found = cursor.fetchall()
-                if not found:
-                    continue
-                rows = _positions(ids, np.array([row[0] for row in found]))
-                columns = np.array([(row[1] - within.start) // within.step for row in found])
-                for at, name in enumerate(numbers, start=3):
-                    numbers[name][rows, columns] = [row[at] for row in found]
-                kinds[rows, columns], tests[rows, columns] = ([row[at] for row in found] for at in (11, 12))
-                newest = max((row[1], row[2]) for row in found)
-                latest = newest if latest is None else max(latest, newest)
-        if latest is None:
+                cursor.execute(f"SELECT interval_start, fit_id {where} ORDER BY 1 DESC, 2 DESC LIMIT 1", asked)
+                latest += cursor.fetchall()
+                found = _rows_out(
+                    cursor,
+                    "SELECT variable_id::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, "
+                    "observed, predicted, lower, upper, residual, tail_probability, coalesce(felt, 'NaN'), "
+                    f"coalesce(outlook, 'NaN'), rpad(kind, {_WORD}), rpad(test, {_WORD}) {where}",
+                    (start, step, *asked),
+                    types=(">i8", ">i8", *(8 * (">f8",)), *(2 * (f"S{_WORD}",))),
+                )
+                rows, columns = _positions(ids, found["value 0"].astype(np.int64)), found["value 1"].astype(np.int64)
+                for at, name in enumerate(numbers, start=2):
+                    numbers[name][rows, columns] = found[f"value {at}"]
+                for at, words in enumerate((kinds, tests), start=10):
+                    words[rows, columns] = np.char.rstrip(found[f"value {at}"].astype(f"U{_WORD}"))
+        if not latest:
             return None
         return Predictions(
-            fit_id=latest[1],
+            fit_id=max(latest)[1],
             variables=tuple(variables),
             starts=within.starts(),
             kinds=kinds,
@@ -940,15 +945,15 @@ def _since_2000(starts: NDArray[np.datetime64]) -> NDArray[np.int64]:
     return (starts - np.datetime64("2000-01-01", "s")).astype("timedelta64[us]").astype(np.int64)
 
 
-def _binary_row(columns: int) -> np.dtype[np.void]:
-    """A row of COPY's binary format whose columns all have eight bytes: their number, then each size and value."""
-    fields = [part for at in range(columns) for part in ((f"size {at}", ">i4"), (f"value {at}", ">i8"))]
+def _binary_row(types: Sequence[str]) -> np.dtype[np.void]:
+    """A row of COPY's binary format whose columns have a fixed size each: their number, then each size and value."""
+    fields = [part for at, kind in enumerate(types) for part in ((f"size {at}", ">i4"), (f"value {at}", kind))]
     return np.dtype([("columns", ">i2"), *fields])
 
 
 def _copy_in(cursor: psycopg2.extensions.cursor, table: str, columns: Sequence[NDArray[Any]]) -> None:
     """Whole numbers and moments, (M,) each, by COPY's binary format: no number becomes a Python object."""
-    rows = np.empty(len(columns[0]), dtype=_binary_row(len(columns)))
+    rows = np.empty(len(columns[0]), dtype=_binary_row([">i8"] * len(columns)))
     rows["columns"] = len(columns)
     for at, column in enumerate(columns):
         rows[f"size {at}"] = 8
@@ -957,13 +962,21 @@ def _copy_in(cursor: psycopg2.extensions.cursor, table: str, columns: Sequence[N
     cursor.copy_expert(f"COPY {table} FROM STDIN (FORMAT binary)", stream)
 
 
+def _rows_out(
+    cursor: psycopg2.extensions.cursor, query: str, values: tuple[Any, ...], *, types: Sequence[str]
+) -> NDArray[np.void]:
+    """(M,) rows of a query, fields ``value 0``, ``value 1``, …, by COPY's binary format. No column may be null, or of
+    another size than its type."""
+    stream = io.BytesIO()
+    cursor.copy_expert(f"COPY ({cursor.mogrify(query, values).decode()}) TO STDOUT (FORMAT binary)", stream)
+    return np.frombuffer(stream.getbuffer()[len(_BINARY_HEADER) : -len(_BINARY_END)], dtype=_binary_row(types))
+
+
 def _copy_out(
     cursor: psycopg2.extensions.cursor, query: str, values: tuple[Any, ...], *, columns: int
 ) -> NDArray[np.int64]:
     """Rows of a query whose columns are all bigint and never null, (M, columns), by COPY's binary format."""
-    stream = io.BytesIO()
-    cursor.copy_expert(f"COPY ({cursor.mogrify(query, values).decode()}) TO STDOUT (FORMAT binary)", stream)
-    rows = np.frombuffer(stream.getbuffer()[len(_BINARY_HEADER) : -len(_BINARY_END)], dtype=_binary_row(columns))
+    rows = _rows_out(cursor, query, values, types=[">i8"] * columns)
     return np.column_stack([rows[f"value {at}"] for at in range(columns)]).astype(np.int64)
 
 
