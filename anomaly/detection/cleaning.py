@@ -4,7 +4,8 @@ In: where a variable was anomalous. Out: where its prediction stands in for what
 
 An anomalous interval is replaced, so that the hours after an outage are not predicted low and its end is not
 told as a surge. But what stays different has become the new normal: once more than half of a week was
-anomalous, observations count again, and the next windows and fits learn them.
+anomalous, observations count again, and the next windows and fits learn them. So has what comes back at the same time
+a week later: a flight that is new on Saturdays is news once.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ def patience(step: timedelta) -> tuple[int, int]:
     return memory, int(memory * PATIENCE)
 
 
-def stand_in(anomalous: NDArray[np.bool_], step: timedelta) -> NDArray[np.bool_]:
-    """Where the prediction stands in for the observation: (V, N), of the anomalous intervals.
+def believed(anomalous: NDArray[np.bool_], at: int, step: timedelta) -> NDArray[np.bool_]:
+    """(V,) whether an anomaly at this interval would repeat one of a week ago, give or take an interval.
 
     Args:
-        anomalous: (V, N), consecutive intervals, oldest first.
+        anomalous: (V, T)
+        at: index along T.
         step: length of an interval.
     """
-    memory, most = patience(step)
-    total = np.cumsum(anomalous, axis=1, dtype=np.int64)
-    before = np.zeros_like(total)
-    before[:, memory:] = total[:, :-memory]
-    return anomalous & (total - before <= most)
+    week = at - max(1, MEMORY // step)
+    if week < 0:
+        return np.zeros(len(anomalous), dtype=bool)
+    return np.asarray(anomalous[:, max(week - 1, 0) : week + 2].any(axis=1))

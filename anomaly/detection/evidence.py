@@ -101,6 +101,9 @@ LEVEL_DEGREES, LEVEL_WIDER = 3.0, 1.5
 """A history holds few independent stretches of three days: their scale is known badly."""
 FLOORS: Mapping[str, float] = {SINGLE: 0.5, "sum-3": 0.4, "sum-6": 0.3, "sum-24": 0.2, LEVEL: 0.3}
 """Smallest scale in Anscombe's transform, where Poisson counts have 1."""
+LEAST_OF_MEAN = 0.05
+"""Share of its mean that is expected of a rare variable's quietest hours at least: what is late by an hour or two falls
+into hours that know no events."""
 LEAST_GAP = 0.15
 """Expected events; gaps are not told apart more finely."""
 LEAST_GAPS = 10
@@ -219,7 +222,8 @@ class FittedTest:
     """One test of one variable: its family, the family's parameters, and how its evidence is calibrated.
 
     Families: a name in `anomaly.detection.families` with its parameters (of the residual in the transform);
-    ``counts`` with the excess scatter phi, variance = mean + phi mean^2; ``gaps`` with the median gap and the mean by
+    ``counts`` with the excess scatter phi, variance = mean + phi mean^2, and the
+    least that is ever taken to be expected; ``gaps`` with the median gap and the mean by
     which the longer half exceeds it, in expected events; ``repeats`` with location and scale of the residuals and half
     the distance of two values; ``any`` with the runs per excess and with what evidence is divided by at the turn of
     the month.
@@ -493,8 +497,8 @@ class Evidence:
         sides = self._residuals(limits, direction, expected)
         low, high = (transforms.inverse(z + side, self._transform) for side in sides)
         tail = np.exp(-self.single_limits(limits)) / 2
-        for rows, (phi,) in self._families[SINGLE].get("counts", []):
-            few, many = _count_bounds(np.maximum(expected[rows], LEAST_EXPECTED), phi, tail[rows])
+        for rows, (phi, least) in self._families[SINGLE].get("counts", []):
+            few, many = _count_bounds(np.maximum(expected[rows], least[:, None]), phi, tail[rows])
             low[rows] = 0.0 if direction is Direction.SURGE else few
             high[rows] = np.inf if direction is Direction.DROP else many
         return np.where(np.isnan(expected), np.nan, low), np.where(np.isnan(expected), np.nan, high)
@@ -506,8 +510,8 @@ class Evidence:
             for rows, parameters in parts:
                 columns = [p[:, None] for p in parameters]
                 if family == "counts":
-                    least = np.maximum(expected[rows], length * LEAST_EXPECTED)
-                    evidence[rows] = of_counts(felt[rows], least, columns[0])
+                    scatter, least = columns
+                    evidence[rows] = of_counts(felt[rows], np.maximum(expected[rows], least), scatter)
                 else:
                     evidence[rows] = two_sided(family, columns, residuals[rows], expected[rows])
         direction = np.sign(felt - expected)
@@ -597,7 +601,7 @@ def fit_tests(
         for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):
             felt, expected = (part[row][usable] for part in sums[length])
             if rare[row] and _mean(expected) < RARE_RATE:
-                draft[name] = _counts_test(name, felt, expected)
+                draft[name] = _counts_test(name, felt, expected, length)
             else:
                 chosen = distribution if name == SINGLE else "t"
                 residuals = departure(felt, expected, length, transform)
@@ -758,7 +762,7 @@ def _residual_test(
     return FittedTest(test, fitted.name, fitted.parameters, IDENTITY, fitted.reason)
 
 
-def _counts_test(test: str, felt: Floats, expected: Floats) -> FittedTest:
+def _counts_test(test: str, felt: Floats, expected: Floats, length: int) -> FittedTest:
     """Excess scatter by moments: the mean of (y - m)^2 - m over the mean of m^2, large squares censored."""
     known = np.isfinite(felt) & np.isfinite(expected)
     y, m = felt[known], np.maximum(expected[known], 1e-9)
@@ -768,7 +772,9 @@ def _counts_test(test: str, felt: Floats, expected: Floats) -> FittedTest:
         most = np.quantile(square, 0.995)
         phi = max(0.0, float((np.minimum(square, most) - m).mean() / (m**2).mean()))
     law = "Poisson" if phi < 1e-6 else f"negative binomial, variance = mean + {phi:.3g} mean²"
-    return FittedTest(test, "counts", (phi,), IDENTITY, f"{law}; from {y.size} sums of the history")
+    least = max(length * LEAST_EXPECTED, LEAST_OF_MEAN * _mean(m))
+    reason = f"{law}; from {y.size} sums of the history; never taken to expect less than {least:.2g}"
+    return FittedTest(test, "counts", (phi, least), IDENTITY, reason)
 
 
 def _gaps_test(waits: Floats, observed: Floats, usable: Mask) -> FittedTest:

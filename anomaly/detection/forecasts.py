@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from anomaly.detection import calendars, transforms, verdicts
 from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
-from anomaly.detection.cleaning import MEMORY, patience
+from anomaly.detection.cleaning import MEMORY, believed, patience
 from anomaly.detection.completeness import Filling
 from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory
 from anomaly.detection.scaling import Scaler
@@ -184,7 +184,7 @@ class _Walker:
             recent += was[:, at]
             if at >= memory_:
                 recent -= was[:, at - memory_]
-            replaced = was[:, at] & (recent <= most) & np.isfinite(expected)
+            replaced = was[:, at] & (recent <= most) & ~believed(was, at, past.step) & np.isfinite(expected)
             self.series.felt[replaced, at] = self._stand_in(at)[replaced]
             seen = self.series.felt[:, at] if past.special[at] else self.young.whole(n, self.series.felt[:, at], mean)
             self.channels.settle(at, transforms.forward(seen, past.transform))

@@ -139,7 +139,7 @@ def test_the_counts_of_a_sum_are_where_its_residual_is_at_the_limit(transform: T
 
 @given(phi=st.sampled_from([0.0, 0.2]), rate=st.floats(0.05, 2.9), needed=st.floats(3, 10))
 def test_the_counts_of_a_rare_variable_are_the_last_ordinary_ones(phi: float, rate: float, needed: float) -> None:
-    test = fitted(SINGLE, "counts", phi, knee=2.302585, slope=1.0)
+    test = fitted(SINGLE, "counts", phi, 0.02, knee=2.302585, slope=1.0)
     limit = limits_of(test, rate=rate, needed=needed)[SINGLE]
     many = np.array([[limit.most, limit.most + 1]])
     within, beyond = of_counts(many, np.full((1, 2), rate), np.array([[phi]]))[0]
@@ -149,7 +149,7 @@ def test_the_counts_of_a_rare_variable_are_the_last_ordinary_ones(phi: float, ra
 
 
 def test_a_direction_that_does_not_count_has_no_limit() -> None:
-    tests = fitted(SINGLE, "t", 8.0, 0.0, 1.0), fitted("sum-3", "counts", 0.0)
+    tests = fitted(SINGLE, "t", 8.0, 0.0, 1.0), fitted("sum-3", "counts", 0.0, 0.06)
     drops = limits_of(*tests, direction=Direction.DROP)
     assert all(limit.most == math.inf and limit.fewest > 0 for limit in drops.values())
     assert "more than" not in limit_words(drops[SINGLE], HOUR, Transform.ANSCOMBE)
@@ -344,7 +344,7 @@ def test_a_calibration_says_what_the_history_said() -> None:
     [
         (fitted(SINGLE, "nct", 5.0, 0.1, -0.2, 0.9), "nct(5, 0.1) at \N{MINUS SIGN}0.2, scale 0.9. as measured"),
         (fitted("sum-3", "t", 8.0, 0.0, 0.8), "t(8) at 0, scale 0.8"),
-        (fitted(SINGLE, "counts", 0.1), "as measured"),
+        (fitted(SINGLE, "counts", 0.1, 0.02), "as measured"),
         (fitted(SILENCE, "gaps", 1.0, 2.0), "as measured"),
     ],
 )

@@ -33,9 +33,9 @@ REGULAR = (
     _together,
 )
 RARE = (
-    FittedTest(SINGLE, "counts", (0.0,), IDENTITY, ""),
+    FittedTest(SINGLE, "counts", (0.0, 0.02), IDENTITY, ""),
     FittedTest(SILENCE, "gaps", (float(np.log(2)), 1.0), IDENTITY, ""),
-    FittedTest("sum-3", "counts", (0.0,), IDENTITY, ""),
+    FittedTest("sum-3", "counts", (0.0, 0.06), IDENTITY, ""),
     _together,
 )
 LIMITS = np.full(4, limit(1e-4, Direction.BOTH))

@@ -97,7 +97,7 @@ def test_variables_that_cannot_be_fitted_get_their_stated_fallback(make_workplac
     assert sparse.scaler_minimum == pytest.approx(2 * np.sqrt(rare.mean() + 3 / 8))
     for rarely_written in (dead, sparse):
         assert (rarely_written.lower, rarely_written.upper) == (-np.inf, np.inf)
-        assert (rarely_written.distribution, rarely_written.parameters) == ("counts", (0.0,))
+        assert (rarely_written.distribution, rarely_written.parameters) == ("counts", (0.0, 0.02))
         assert 0 < _most(place, rarely_written) < 10
     assert (new.candidate, new.distribution, new.lower, new.upper) == ("", "", -np.inf, np.inf)
     assert "240 intervals of history; the policy asks for 504" in new.status_reason

@@ -16,6 +16,8 @@ from anomaly.detection.learning import Practice, watch
 
 Floats = NDArray[np.float64]
 
+COUNTRIES = {"America/New_York": "US"}
+"""Whose holidays a group of that zone would name. Simulated variables know none."""
 REFIT = timedelta(days=28)
 """Weekly fits would take four times as long, and say little else of sixty days."""
 
@@ -47,7 +49,7 @@ def ours(
     seed: int,
 ) -> Judged:
     """Fits from the `train` intervals before, again every four weeks, and judges all later ones as a group would."""
-    practice = Practice(step=step, zone=zone, refit=REFIT)
+    practice = Practice(step=step, zone=zone, holidays=COUNTRIES.get(str(zone)), refit=REFIT)
     seeds = [seed + row for row in range(len(counts))]
     watched = watch(counts.astype(np.float64), starts, practice, first=train, seeds=seeds)
     return Judged(watched.predicted, watched.tail_probabilities, watched.kinds)
