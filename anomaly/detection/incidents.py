@@ -10,9 +10,9 @@ so is a pipeline that fails, recovers for an hour and fails again. After a merge
 group's policy says. An anomaly found over several intervals (``sum-24``) stands for all of them, and one that says
 itself how long something has been wrong (``frozen``, ``silence``, ``level``) is always enough.
 
-**What repeats must be clearer.** A variable whose earlier incidents ended within the group's `repeat_window` has a
-higher threshold for opening the next: ten times rarer for each of them, fading evenly to nothing at the window's
-end, a thousand times rarer at most. Anomalies below it open no incident, but belong to one that others open. It
+**What repeats must be clearer.** A variable with more than one earlier incident that ended within the group's
+`repeat_window` has a higher threshold for opening the next: ten times rarer for each but the latest, fading evenly to
+nothing at the window's end, a thousand times rarer at most. The second is told like the first. Anomalies below it open no incident, but belong to one that others open. It
 follows from the anomalies of that window alone, opened or not.
 
 **How bad it is.** The sum of these points; `low` up to 3, `high` from 4, `critical` from 8:
@@ -297,9 +297,10 @@ def _decades(allowed: float, tail_probability: float) -> float:
 
 
 def _raised(ends: Sequence[datetime], start: datetime, window: timedelta) -> float:
-    """Powers of ten by which a variable's threshold is raised, after incidents that ended at `ends`."""
-    fresh = sum(1 - (start - end) / window for end in ends if start - end < window)
-    return min(DECADES_PER_REPEAT * fresh, MOST_DECADES)
+    """Powers of ten by which a variable's threshold is raised, after incidents that ended at `ends`. What happens a
+    second time is told like the first: two storms in a week are two storms."""
+    fresh = sorted(1 - (start - end) / window for end in ends if start - end < window)
+    return min(DECADES_PER_REPEAT * sum(fresh[:-1]), MOST_DECADES)
 
 
 def _in_time(anomaly: Anomaly) -> tuple[datetime, str]:

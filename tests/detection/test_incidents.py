@@ -168,9 +168,9 @@ def _days(*days: float, tail: float) -> list[Anomaly]:
 
 def test_a_variable_that_repeats_must_be_clearer_each_time_and_is_trusted_again_after_a_while() -> None:
     week = 7 * 24
-    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=week)] == [1]
-    assert [i.start.day for i in _gather(_days(0, 1, 2, 12, tail=1e-5), repeat=week)] == [1, 13]
-    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-6), repeat=week)] == [1, 2]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=week)] == [1, 2]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, 12, tail=1e-5), repeat=week)] == [1, 2, 13]
+    assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-6), repeat=week)] == [1, 2, 3]
     assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=0)] == [1, 2, 3]
 
 
@@ -181,9 +181,9 @@ def test_nothing_is_so_frequent_that_an_outage_is_not_told() -> None:
 
 
 def test_another_variable_s_incidents_raise_nothing_and_an_open_incident_takes_in_what_is_below() -> None:
-    repeated = _days(0, 1, tail=1e-5)
-    fresh = replace(repeated[1], variable="b")
-    _, incident = _gather([*repeated, fresh], repeat=7 * 24)
+    repeated = _days(0, 1, 2, tail=1e-5)
+    fresh = replace(repeated[2], variable="b")
+    *_, incident = _gather([*repeated, fresh], repeat=7 * 24)
     assert {v.variable for v in incident.variables} == {"a", "b"}
 
 

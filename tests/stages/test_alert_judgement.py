@@ -169,13 +169,13 @@ def test_a_silence_is_told_with_what_is_usual_and_a_frozen_count_with_how_long_i
     assert (same.kind, same.variables[0].stretch) == ("frozen", timedelta(hours=6))
 
 
-def test_a_variable_that_trips_every_day_is_told_once_and_again_when_it_is_clear(
+def test_a_variable_that_trips_every_day_is_told_twice_and_again_when_it_is_clear(
     make_judged: Callable[..., Judged],
 ) -> None:
     daily = {("dep.0", 60 + 24 * day + h): Cell(tail=5e-5) for day in range(5) for h in range(3)}
     judged = make_judged(daily | {("dep.0", 190 + h): Cell(tail=1e-9) for h in range(3)})
     judged.at_once(48, 300)
-    assert [i.start for i in judged.incidents()] == [START + hour * HOUR for hour in (60, 190)]
+    assert [i.start for i in judged.incidents()] == [START + hour * HOUR for hour in (60, 84, 190)]
 
 
 def test_an_incident_that_gets_clearly_worse_gets_one_more_notice(make_judged: Callable[..., Judged]) -> None:
