@@ -12,8 +12,8 @@ itself how long something has been wrong (``frozen``, ``silence``, ``level``) is
 
 **What repeats must be clearer.** A variable with more than one earlier incident that ended within the group's
 `repeat_window` has a higher threshold for opening the next: ten times rarer for each but the latest, fading evenly to
-nothing at the window's end, a thousand times rarer at most. The second is told like the first. Anomalies below it open no incident, but belong to one that others open. It
-follows from the anomalies of that window alone, opened or not.
+nothing at the window's end, a thousand times rarer at most. The second is told like the first. Anomalies below it open
+no incident, but belong to one that others open. It follows from the anomalies of that window alone, opened or not.
 
 **How bad it is.** The sum of these points; `low` up to 3, `high` from 4, `critical` from 8:
 
