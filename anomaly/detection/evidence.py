@@ -616,7 +616,9 @@ def fit_tests(
             length = LEVEL_REACH // step
             felt, expected = (part[row][usable] for part in sums[length])
             draft[LEVEL] = _residual_test(LEVEL, departure(felt, expected, length, transform), "t", floors)
-            draft[FROZEN] = _repeats_test(draft[SINGLE], series.observed[row][usable], transform)
+            observed, expected = (part[row][usable] for part in sums[1])
+            apart = departure(observed, expected, 1, transform)
+            draft[FROZEN] = _repeats_test(apart, observed, transform, floors.get(SINGLE, 0.0))
         drafts.append(draft)
     return _calibrated(drafts, series, judged, step=step, transform=transform, gap=gap, turn=turn)
 
@@ -791,13 +793,16 @@ def _gaps_test(waits: Floats, observed: Floats, usable: Mask) -> FittedTest:
     return FittedTest(SILENCE, "gaps", (median, excess), IDENTITY, reason)
 
 
-def _repeats_test(single: FittedTest, observed: Floats, transform: Transform) -> FittedTest:
+def _repeats_test(residuals: Floats, observed: Floats, transform: Transform, floor: float) -> FittedTest:
+    """The residuals' own middle and scale: the location of a skewed family is not where its middle is."""
+    residuals = residuals[np.isfinite(residuals)]
+    location = float(np.median(residuals)) if residuals.size else 0.0
+    scale = robust_scale(residuals, floor=floor) if residuals.size else max(floor, 1.0)
     known = observed[np.isfinite(observed)]
     half = 0.5
     if transform is not Transform.ANSCOMBE and known.size:
         distances = np.diff(np.unique(known))
         half = float(distances.min()) / 2 if distances.size else 0.5
-    location, scale = single.parameters[-2:]
     return FittedTest(
         FROZEN, "repeats", (location, scale, half), IDENTITY, "how likely each interval repeats the one before"
     )
