@@ -1,6 +1,6 @@
 """Which observed counts later windows must not see, so that an incident does not teach itself as normal.
 
-In: where a variable was anomalous. Out: where its prediction stands in for what was observed.
+In: where a variable was anomalous. Out: how long, and how often, that may be before what was observed is believed.
 
 An anomalous interval is replaced, so that the hours after an outage are not predicted low and its end is not
 told as a surge. But what stays different has become the new normal: once more than half of a week was

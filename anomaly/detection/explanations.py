@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import transforms, verdicts
+from anomaly.detection.calibration import IDENTITY
 from anomaly.detection.channels import BASELINE, OUTLOOK, RATE, Channels
 from anomaly.detection.evidence import (
     ANY,
     FROZEN,
     FROZEN_LEAST,
     FROZEN_REACH,
-    IDENTITY,
     LARGEST,
     LEVEL,
     LEVEL_REACH,

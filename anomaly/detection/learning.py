@@ -20,7 +20,8 @@ from anomaly.detection import calendars, transforms, verdicts
 from anomaly.detection.candidates import CONSTANT, candidate, entered
 from anomaly.detection.choosing import Choice, choose
 from anomaly.detection.contest import Contest, Entry, enter, open_contest, warm_up
-from anomaly.detection.evidence import Evidence, FittedTest, Series, fit_tests, runs_per_excess
+from anomaly.detection.evidence import Evidence, FittedTest, Series, runs_per_excess
+from anomaly.detection.fitted_tests import fit_tests
 from anomaly.detection.forecasts import Panel, Past, needed_before, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.statuses import RARE_RATE, Judgement, classify

@@ -56,7 +56,7 @@ from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, 
 log = logging.getLogger(__name__)
 
 VARIABLES_PER_SHARD = 2500
-"""So many train at once in about 2 GB."""
+"""So many train at once, in some gigabytes: their windows, and all that their tests learn from."""
 SUMMARISED_AT_ONCE = 500
 """Variables whose whole history `prepare` holds in memory at a time."""
 COUNTED_SOON = 2

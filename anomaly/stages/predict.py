@@ -42,7 +42,7 @@ from anomaly.stages.memory import felt_counts
 log = logging.getLogger(__name__)
 
 CELLS_AT_ONCE = 1_000_000
-"""Variables x intervals that are judged, checked and written at a time; about 300 MB."""
+"""Variables x intervals that are judged, checked and written at a time; what they look back on comes on top."""
 CATCH_UP = timedelta(days=7)
 """So far back, intervals that failed runs left without predictions are judged with the next range."""
 

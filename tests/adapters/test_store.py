@@ -18,8 +18,9 @@ from sqlalchemy import URL, NullPool, create_engine
 from anomaly.adapters.postgres import migrate as migrations
 from anomaly.adapters.postgres.migrate import migrate
 from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.detection.calibration import IDENTITY, Calibration
 from anomaly.detection.completeness import Filling
-from anomaly.detection.evidence import IDENTITY, Calibration, FittedTest
+from anomaly.detection.evidence import FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
 from anomaly.groups import Group, TimeRange

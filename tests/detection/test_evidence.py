@@ -15,23 +15,21 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from anomaly.detection.calendars import turn_of_month
+from anomaly.detection.calibration import IDENTITY, Calibration, calibrations
 from anomaly.detection.evidence import (
     ANY,
     FROZEN,
-    IDENTITY,
     SILENCE,
     SINGLE,
-    Calibration,
     Evidence,
     FittedTest,
     Series,
     as_json,
-    calibrations,
-    fit_tests,
     from_json,
     memory,
     of_counts,
 )
+from anomaly.detection.fitted_tests import fit_tests
 from anomaly.detection.learning import constant_tests
 from anomaly.detection.statuses import RARE_RATE
 from anomaly.groups import TimeRange

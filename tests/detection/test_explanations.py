@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anomaly.detection import calendars, transforms
+from anomaly.detection.calibration import Calibration
 from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import (
     ANY,
@@ -20,11 +21,9 @@ from anomaly.detection.evidence import (
     LARGEST,
     SILENCE,
     SINGLE,
-    Calibration,
     Evidence,
     FittedTest,
     Series,
-    fit_tests,
     of_counts,
     of_waits,
     two_sided,
@@ -41,6 +40,7 @@ from anomaly.detection.explanations import (
     share,
     test_limits,
 )
+from anomaly.detection.fitted_tests import fit_tests
 from anomaly.detection.forecasts import Panel, Past, Walk, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.groups.intervals import to_datetime64

@@ -9,20 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anomaly.detection.evidence import (
-    ANY,
-    FLOORS,
-    IDENTITY,
-    SINGLE,
-    Evidence,
-    FittedTest,
-    Series,
-    as_json,
-    fit_tests,
-    from_json,
-    two_sided,
-)
+from anomaly.detection.calibration import IDENTITY
+from anomaly.detection.evidence import ANY, SINGLE, Evidence, FittedTest, Series, as_json, from_json, two_sided
 from anomaly.detection.families import FAMILIES, LAWS
+from anomaly.detection.fitted_tests import FLOORS, fit_tests
 from anomaly.detection.residuals import DISTRIBUTIONS
 from anomaly.groups.model import Direction, Transform
 

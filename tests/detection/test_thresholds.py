@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from anomaly.detection.evidence import ANY, IDENTITY, SINGLE, Calibration, Evidence, FittedTest
+from anomaly.detection.calibration import IDENTITY, Calibration
+from anomaly.detection.evidence import ANY, SINGLE, Evidence, FittedTest
 from anomaly.detection.thresholds import limit, per_test_probability, probabilities, return_period
 from anomaly.groups.model import TOTAL, Direction, Threshold, Transform
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from anomaly.detection import transforms
+from anomaly.detection.calibration import IDENTITY
 from anomaly.detection.completeness import Filling, learn
-from anomaly.detection.evidence import ANY, IDENTITY, SILENCE, SINGLE, Evidence, FittedTest
+from anomaly.detection.evidence import ANY, SILENCE, SINGLE, Evidence, FittedTest
 from anomaly.detection.forecasts import Panel, Past, Walk, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.thresholds import limit

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.store import PostgresStore
-from anomaly.detection.evidence import ANY, IDENTITY, SINGLE, FittedTest
+from anomaly.detection.calibration import IDENTITY
+from anomaly.detection.evidence import ANY, SINGLE, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import DataChecks, Fit, FittedVariable, Forecaster, Predictions, Variable
