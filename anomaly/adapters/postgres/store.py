@@ -22,13 +22,13 @@ import psycopg2.extensions
 import psycopg2.extras
 from numpy.typing import NDArray
 
-from anomaly.adapters.postgres.connecting import connected
+from anomaly.adapters.postgres.connecting import metadata_cursor
 from anomaly.detection.causes import Shared
 from anomaly.detection.completeness import Filling, punctual
 from anomaly.detection.evidence import as_json, from_json
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, IncidentVariable
-from anomaly.exceptions import ConfigurationError, StoreUnavailableError
+from anomaly.exceptions import ConfigurationError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.durations import format_duration
 from anomaly.groups.model import TOTAL
@@ -85,28 +85,8 @@ class PostgresStore:
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg2.extensions.cursor]:
-        with connected(
-            {**self._arguments, "options": f"{self._arguments.get('options', '')} -c timezone=UTC".strip()},
-            unavailable=StoreUnavailableError,
-            what="the metadata database",
-        ) as link:
-            try:
-                with link.cursor() as cursor:
-                    yield cursor
-            except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as missing:
-                raise ConfigurationError(
-                    f"the metadata database lacks a table or column ({str(missing).splitlines()[0]}); "
-                    "run: anomaly db upgrade"
-                ) from missing
-            except psycopg2.errors.InsufficientPrivilege as refused:
-                raise ConfigurationError(
-                    f"the metadata database refuses its role ({str(refused).splitlines()[0]}); the role of connection "
-                    "anomaly_db must own the tables, or be granted all on them"
-                ) from refused
-            except (psycopg2.IntegrityError, psycopg2.InternalError) as changed:
-                raise StoreUnavailableError(
-                    f"the metadata database changed meanwhile ({str(changed).splitlines()[0]}); try again"
-                ) from changed
+        with metadata_cursor(self._arguments) as cursor:
+            yield cursor
 
     # --- variables and counts -----------------------------------------------------------------------------------
 
