@@ -25,6 +25,7 @@ from anomaly.ports import (
     ModelRegistry,
     Store,
 )
+from anomaly.ports.judgements import Judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class World:
         from anomaly.adapters.postgres.store import PostgresStore
 
         return PostgresStore(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def judgements(self) -> Judgements:
+        from anomaly.adapters.postgres.judgements import PostgresJudgements
+
+        return PostgresJudgements(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource

@@ -93,6 +93,7 @@ def run_predict(world: World, group: Group, within: TimeRange, *, clock: Clock =
         artifacts=world.artifacts(),
         forecaster=world.forecaster(),
         now=clock(),
+        judgements=world.judgements(),
     )
     return _record(store, group, "predict", within, done, began=began, at=clock())
 

@@ -37,6 +37,8 @@ from anomaly.ports import (
     Predictions,
     Store,
 )
+from anomaly.ports.judgements import Judgement, Judgements
+from anomaly.stages import circumstances
 from anomaly.stages.memory import felt_counts
 
 log = logging.getLogger(__name__)
@@ -92,8 +94,13 @@ def predict(
     artifacts: ArtifactReader,
     forecaster: ForecasterLoader,
     now: datetime,
+    judgements: Judgements | None = None,
 ) -> PredictReport:
     """Judges the range ``[start, end)``, and again the late intervals before it, whose counts may have changed.
+
+    Args:
+        judgements: where it is noted under what each interval was judged; without it, no alert of the range can be
+            derived again.
 
     Raises:
         InvalidRangeError: empty, reversed, naive or off the grid.
@@ -114,12 +121,14 @@ def predict(
     judged: set[str] = set()
     versions = []
     for fit, part in _served_by(store.champions(group, within), within):
-        champion = _loaded(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
+        champion = load_champion(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
         versions.append(fit.model_version or 0)
         for piece in part.chunks(max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
-            made = _predictions(group, champion, piece, store, now)
+            made = judge(group, champion, piece, store, now)
             checks.predictions(group, made, piece)
             anomalies += store.write_predictions(group, made)
+            if judgements is not None:
+                judgements.note(group, _noted(group, champion, piece, store, now))
             known = np.isfinite(made.predicted)
             predictions += int(known.sum())
             unjudged += int((np.isfinite(made.observed) & ~known).sum())
@@ -163,7 +172,7 @@ def _served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fi
 
 
 @dataclass(frozen=True, slots=True)
-class _Champion:
+class Champion:
     """A fit, loaded to serve: in the transform and the zone that it was fitted in, whatever the file says now."""
 
     fit: Fit
@@ -173,9 +182,9 @@ class _Champion:
     zone: ZoneInfo
 
 
-def _loaded(
+def load_champion(
     group: Group, fit: Fit, *, store: Store, artifacts: ArtifactReader, forecaster: ForecasterLoader
-) -> _Champion:
+) -> Champion:
     """The champion's networks, each file checked against its digest."""
     fitted = tuple(f for f in store.fitted(fit.id) if f.tests and group.watches(f.variable.name))
     files = {file.slot: file for file in store.network_files(fit.id)}
@@ -201,7 +210,7 @@ def _loaded(
                 predict=forecast,
             )
         )
-    return _Champion(
+    return Champion(
         fit,
         fitted,
         tuple(panels),
@@ -210,7 +219,7 @@ def _loaded(
     )
 
 
-def _predictions(group: Group, champion: _Champion, within: TimeRange, store: Store, now: datetime) -> Predictions:
+def judge(group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime) -> Predictions:
     """Judges the range, from the history that windows and tests look back to."""
     fitted, transform = champion.fitted, champion.transform
     variables = tuple(f.variable for f in fitted)
@@ -243,9 +252,23 @@ def _predictions(group: Group, champion: _Champion, within: TimeRange, store: St
     )
 
 
+def _noted(group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime) -> list[Judgement]:
+    variables = [f.variable for f in champion.fitted]
+    return circumstances.judgements(
+        group,
+        [within.start + n * within.step for n in range(len(within))],
+        _ages(group, within, store, now),
+        fit_id=champion.fit.id,
+        variables=variables,
+        filling=store.filling(variables, completeness.ages(group.lateness, group.interval)),
+        adjustments={},
+        at=now,
+    )
+
+
 def _past(
     group: Group,
-    champion: _Champion,
+    champion: Champion,
     known: TimeRange,
     observed: NDArray[np.float64],
     first: int,

@@ -121,6 +121,7 @@ def test_predict_is_given_the_serving_form_and_nothing_to_train_with(stage: Any,
         checks="checks",
         artifacts="artifacts",
         forecaster="forecaster",
+        judgements="judgements",
         now=NOW,
     )
 

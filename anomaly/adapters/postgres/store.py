@@ -667,7 +667,7 @@ class PostgresStore:
             condition += " AND i.starts < %s AND i.ends > %s"
             values += [within.end, within.start]  # type: ignore[list-item]
         with self._cursor() as cursor:
-            return _read_incidents(cursor, condition, values)
+            return read_incidents(cursor, condition, values)
 
     def save_incidents(
         self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()
@@ -757,7 +757,7 @@ class PostgresStore:
                 (group.name, at),
             )
             waiting = cursor.fetchall()
-            found = _read_incidents(cursor, "i.id = ANY(%s)", [[row[2] for row in waiting]])
+            found = read_incidents(cursor, "i.id = ANY(%s)", [[row[2] for row in waiting]])
             by_id = {incident.id: incident for incident in found}
             yield [
                 OutboxEntry(id=number, key=key, incident=by_id[incident], action=action, attempts=attempts)
@@ -865,7 +865,7 @@ class PostgresStore:
             return dict(zip(("variables", "intervals", "events", "quarantined"), cursor.fetchone() or (), strict=True))
 
 
-def _read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
+def read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
     fields = ("kind", "start", "end", "resolved", "tail_probability", "return_period_hours", "severity")
     columns = (*_INCIDENT_COLUMNS, *_DELIVERY_COLUMNS)
     cursor.execute(
