@@ -25,6 +25,7 @@ from anomaly.ports import (
     ModelRegistry,
     Store,
 )
+from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
 
 
@@ -42,6 +43,11 @@ class World:
         from anomaly.adapters.postgres.judgements import PostgresJudgements
 
         return PostgresJudgements(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def detectability(self) -> Detectability:
+        from anomaly.adapters.postgres.detectability import PostgresDetectability
+
+        return PostgresDetectability(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource

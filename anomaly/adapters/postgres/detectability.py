@@ -6,6 +6,7 @@ In: what the stage measured, all variables of a group at once. Out: one variable
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -90,15 +91,15 @@ class PostgresDetectability:
                 'ORDER BY d.variable COLLATE "C"',
                 values,
             )
-            heads: dict[str, tuple[Any, ...]] = {}
+            heads: dict[str, VariableDetectability] = {}
             changes: dict[str, dict[str, tuple[Noticed, ...]]] = {}
             for name, fit_id, measured_at, days, events, blind, kind, *arrays in cursor.fetchall():
-                heads[name] = (name, fit_id, measured_at, days, events, blind)
+                heads[name] = VariableDetectability(name, fit_id, measured_at, days, events, blind, ())
                 own = changes.setdefault(name, {})
                 if kind is not None:
                     own[kind] = _noticed(kind, *arrays)
         return tuple(
-            VariableDetectability(*head, tuple(c for kind in _KINDS for c in changes[name].get(kind, ())))
+            replace(head, changes=tuple(c for kind in _KINDS for c in changes[name].get(kind, ())))
             for name, head in heads.items()
         )
 
