@@ -101,19 +101,22 @@ def _unknown_names(
     if distributions is not None and group.distribution not in distributions:
         yield f"distribution: found {group.distribution!r}; expected one of {', '.join(sorted(distributions))}"
     if group.holidays is not None:
-        yield from _unknown_country(group.holidays)
+        yield from _unknown_country("holidays", group.holidays)
+    for number, event in enumerate(group.planned):
+        if event.holidays is not None:
+            yield from _unknown_country(f"planned.{number}.holidays", event.holidays)
 
 
-def _unknown_country(country: str) -> Iterator[str]:
+def _unknown_country(key: str, country: str) -> Iterator[str]:
     import holidays  # groups without holidays do not pay for it
 
     code, _, subdivision = country.partition("-")
     known = holidays.list_supported_countries()
     if code not in known:
-        yield f"holidays: found {country!r}; expected a country that the package holidays knows, such as US or DE-BY"
+        yield f"{key}: found {country!r}; expected a country that the package holidays knows, such as US or DE-BY"
     elif subdivision and subdivision not in known[code]:
         parts = f"{code} alone" + (f", or with one of {', '.join(known[code])}" if known[code] else "")
-        yield f"holidays: found {country!r}; expected {parts}"
+        yield f"{key}: found {country!r}; expected {parts}"
 
 
 def _lines(errors: list[ErrorDetails]) -> Iterator[str]:
@@ -142,6 +145,8 @@ def _show(found: Any) -> str:
 def _known_keys(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Group
     for part in location[:-1]:
+        if isinstance(part, int):
+            continue  # of a list; its members' type is among the arguments of the list's
         annotation = model.model_fields[str(part)].annotation
         options = [annotation, *get_args(annotation)]
         nested = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]

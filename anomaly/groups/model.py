@@ -7,21 +7,18 @@ what ``anomaly groups check`` and the documentation show; a new key is a new fie
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
+from anomaly.groups.calendar_rules import PlannedEvent, Quiet, TimeOfDay, Weekly, WeeklyMoment, quiet_until
 from anomaly.groups.durations import Duration
+from anomaly.groups.frozen import Frozen as _Frozen
 from anomaly.groups.intervals import TimeRange, ceil_to, floor_to
-
-
-class _Frozen(BaseModel):
-    # Validators are built at first use: a process that only needs the words should not pay for them.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _known_zone(name: str) -> str:
@@ -198,13 +195,58 @@ class History(_Frozen):
     """A fit with less than this much history fails."""
 
 
-class Slack(_Frozen):
-    """Where incidents are told."""
+_CHANNEL = r"(#[\w-]+|[CG][A-Z0-9]{8,})"
 
-    channel: Annotated[str, Field(pattern=r"^(#[\w-]+|[CG][A-Z0-9]{8,})$")]
+
+def _weekly_or_never(written: Any) -> Any:
+    return None if written in {"never", False} else written
+
+
+_Route = Annotated[str, Field(pattern=f"^(digest|page|{_CHANNEL})$")]
+
+
+class Routes(_Frozen):
+    """By severity: another channel, ``digest`` for one message a day that lists them, ``page`` for the review page
+    alone."""
+
+    low: _Route | None = None
+    high: _Route | None = None
+    critical: _Route | None = None
+
+
+class Slack(_Frozen):
+    """Where incidents are told, and when."""
+
+    channel: Annotated[str, Field(pattern=f"^{_CHANNEL}$")]
     """``#name`` or a channel's id."""
     connection: Name = "anomaly_slack"
     """Airflow connection of type Slack API."""
+    routes: Routes = Field(default_factory=Routes)
+    """Where incidents of a severity go instead. One that becomes worse moves up."""
+    quiet_hours: tuple[Quiet, ...] = ()
+    """Ranges of the group's wall clock (``mon-fri 22:00-07:00``) in which the channel hears of nothing below
+    `quiet_below`: such incidents wait until the range ends, and are then told once."""
+    quiet_below: Literal["high", "critical", "never"] = "critical"
+    """Incidents less severe than this keep the quiet hours; ``never``: all of them do."""
+    digest: TimeOfDay = time(8)
+    """When the digest is posted, on the group's wall clock, on days that have something for it."""
+    weekly: Annotated[Weekly | None, BeforeValidator(_weekly_or_never)] = WeeklyMoment(day=0, at=time(9))
+    """When the week's account of what was promised and observed is posted; ``never`` for none."""
+    buttons: bool = True
+    """Whether messages have buttons to label and to snooze. They are shown only where clicks can arrive: where the
+    connection's extra has an ``app_token`` (Socket Mode) or a ``signing_secret`` (HTTP)."""
+
+    @model_validator(mode="after")
+    def _never_quiet_for_ever(self) -> Self:
+        monday = datetime(2026, 1, 5, tzinfo=UTC)
+        ends = quiet_until(self.quiet_hours, monday, ZoneInfo("UTC"))
+        if ends is not None and ends - monday > timedelta(days=8):
+            raise ValueError("quiet_hours that end at some time of the week")
+        return self
+
+    def route(self, severity: str) -> str:
+        """Where an incident of this severity goes: a channel, ``digest`` or ``page``."""
+        return str(getattr(self.routes, severity) or self.channel)
 
 
 def _whole_steps(interval: timedelta) -> timedelta:
@@ -252,6 +294,8 @@ class Group(_Frozen):
     variable whose residuals do not pass its gate gets t. Rare variables are judged by the law of their counts."""
     threshold: Threshold = Field(default_factory=Threshold)
     incidents: Incidents = Field(default_factory=Incidents)
+    planned: tuple[PlannedEvent, ...] = ()
+    """Events that are known to disturb the counts: incidents wholly inside one are kept, and told to nobody."""
     schedule: Schedule
     slack: Slack
     seed: Annotated[int, Field(ge=0)] = 20130101
