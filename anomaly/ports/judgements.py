@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +14,11 @@ from anomaly.ports import Incident
 
 Content = Mapping[str, Any]
 """What JSON can hold."""
+
+
+def digest(content: Content) -> str:
+    """SHA-256 of the content as compact JSON with sorted keys; equal contents have equal digests."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def predict(
     predictions = anomalies = unjudged = 0
     judged: set[str] = set()
     versions = []
-    for fit, part in _served_by(store.champions(group, within), within):
+    for fit, part in served_by(store.champions(group, within), within):
         champion = load_champion(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
         versions.append(fit.model_version or 0)
         for piece in part.chunks(max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
@@ -161,7 +161,7 @@ def _with_what_may_have_changed(group: Group, requested: TimeRange, store: Store
     return TimeRange(max(begin, group.first_interval()), requested.end, requested.step)
 
 
-def _served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fit, TimeRange]]:
+def served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fit, TimeRange]]:
     """Which champion serves which part of the range. Of two that serve from the same moment, the later fit."""
     latest = {fit.serves_from: fit for fit in champions if fit.serves_from is not None}
     moments = [*sorted(latest), within.end]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
@@ -13,14 +11,9 @@ from anomaly.adapters.postgres.connecting import metadata_cursor
 from anomaly.adapters.postgres.store import read_incidents
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Incident
-from anomaly.ports.judgements import Circumstances, Content, Judgement
+from anomaly.ports.judgements import Circumstances, Content, Judgement, digest
 
 _PARTS = tuple(field.name for field in fields(Circumstances))
-
-
-def digest(content: Content) -> str:
-    """SHA-256 of the content as compact JSON with sorted keys; equal contents have equal digests."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class PostgresJudgements:
