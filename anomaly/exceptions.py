@@ -116,5 +116,21 @@ class SlackRejectedError(PermanentError):
     """Slack said no for good: unknown channel, revoked token, malformed blocks."""
 
 
+class UnknownIncidentError(PermanentError):
+    """Somebody speaks of an incident that is not there, or was withdrawn."""
+
+
+class LabelRefusedError(PermanentError):
+    """What somebody said of an incident cannot be kept as it is: a reason, a name or a moment is missing or wrong.
+
+    Args:
+        problems: one line per mistake; of a file, each with the file and the line.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
 class MessageGoneError(SlackRejectedError):
     """Somebody deleted the message that was to be edited. A retry cannot edit it; a new message can be posted."""

@@ -27,6 +27,7 @@ from anomaly.ports import (
 )
 from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
+from anomaly.ports.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class World:
         from anomaly.adapters.postgres.detectability import PostgresDetectability
 
         return PostgresDetectability(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def labels(self) -> Labels:
+        from anomaly.adapters.postgres.labels import PostgresLabels
+
+        return PostgresLabels(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource

@@ -383,6 +383,9 @@ class Store(Protocol):
     def incidents(self, group: Group, within: TimeRange | None = None) -> tuple[Incident, ...]:
         """Those that overlap the range, or all, by start."""
 
+    def incident(self, incident_id: int) -> Incident | None:
+        """Of any group, also one that was withdrawn."""
+
     def save_incidents(
         self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()
     ) -> tuple[Incident, ...]:

@@ -29,7 +29,15 @@ class Label:
     reason: str = ""
     incident_id: int | None = None
     """None when it came from a file and belongs to no incident that is known."""
+    own: tuple[str, ...] = ()
+    """Of the variables, those that took part by themselves, the worst first: only their thresholds move. None: all
+    of `variables`, in their order."""
     id: int | None = None
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The variables whose thresholds it speaks of, the worst first."""
+        return self.own or self.variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,12 @@ class Labels(Protocol):
     def give(self, label: Label) -> Label:
         """Keeps it in the place of the incident's earlier label, if any, and returns it with its id.
 
-        The same word, reason and author again change nothing and return what is there.
+        One without an incident takes the place of another of the same stretch and variables. The same word, reason
+        and author again, and one given earlier than the one that holds, change nothing and return what is there.
         """
 
-    def take_back(self, label: Label, *, at: datetime) -> None: ...
+    def take_back(self, label: Label, *, at: datetime) -> None:
+        """It holds no more; what it led to is the caller's to undo."""
 
     def labels(self, group: Group, within: TimeRange | None = None) -> tuple[Label, ...]:
         """Those that hold and overlap the range, or all, by start."""
@@ -79,9 +89,11 @@ class Labels(Protocol):
     def of_incidents(self, ids: Iterable[int]) -> Mapping[int, Label]:
         """Those that hold, by incident."""
 
-    def snooze(self, snooze: Snooze) -> Snooze: ...
+    def snooze(self, snooze: Snooze) -> Snooze:
+        """Keeps it and returns it with its id. The same variable, end, reason and author again change nothing."""
 
-    def end_snooze(self, snooze: Snooze, *, at: datetime) -> None: ...
+    def end_snooze(self, snooze: Snooze, *, at: datetime) -> None:
+        """It holds until `at` and no longer."""
 
     def snoozes(self, group: Group, *, at: datetime) -> tuple[Snooze, ...]:
         """Those that hold at a moment, by end."""

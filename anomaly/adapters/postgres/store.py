@@ -63,7 +63,8 @@ _PREDICTION_COLUMNS = (
 
 _ANOMALY_COLUMNS = (
     "v.name, p.interval_start, p.kind, p.observed, p.predicted, p.residual, p.tail_probability, "
-    "coalesce(f.tail_probability, 1), p.test"
+    "coalesce(f.tail_probability * coalesce((SELECT a.factor FROM adjustments a WHERE a.group_name = v.group_name "
+    "AND a.variable = v.name AND a.serves_from <= p.interval_start ORDER BY a.serves_from DESC LIMIT 1), 1), 1), p.test"
 )
 _INCIDENT_COLUMNS = ("kind", "starts", "ends", "resolved", "tail_probability", "return_period_hours", "severity")
 _DELIVERY_COLUMNS = (*DELIVERY, "withdrawn")
@@ -668,6 +669,10 @@ class PostgresStore:
             values += [within.end, within.start]  # type: ignore[list-item]
         with self._cursor() as cursor:
             return read_incidents(cursor, condition, values)
+
+    def incident(self, incident_id: int) -> Incident | None:
+        with self._cursor() as cursor:
+            return next(iter(read_incidents(cursor, "i.id = %s", [incident_id])), None)
 
     def save_incidents(
         self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()

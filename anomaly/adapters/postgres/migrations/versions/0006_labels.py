@@ -17,6 +17,7 @@ CREATE TABLE labels (
     starts      timestamptz NOT NULL,
     ends        timestamptz NOT NULL CHECK (ends > starts),
     variables   text[]      NOT NULL,
+    own         text[]      NOT NULL DEFAULT '{}',
     word        text        NOT NULL CHECK (word IN ('real', 'false_alarm', 'expected')),
     reason      text        NOT NULL DEFAULT '',
     author      text        NOT NULL,
@@ -27,6 +28,7 @@ CREATE TABLE labels (
 CREATE INDEX labels_of_groups ON labels (group_name, starts) WHERE replaced_at IS NULL;
 CREATE UNIQUE INDEX labels_of_incidents ON labels (incident_id) WHERE replaced_at IS NULL;
 COMMENT ON COLUMN labels.starts IS 'of the stretch that is labelled, as the incident was when it was labelled';
+COMMENT ON COLUMN labels.own IS 'of the variables, those whose thresholds move, the worst first; none: all of them';
 COMMENT ON COLUMN labels.replaced_at IS 'when another label took its place, or it was taken back; null while it holds';
 
 CREATE TABLE snoozes (

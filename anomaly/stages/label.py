@@ -1,0 +1,165 @@
+"""Label: what a person says of an incident is kept, and counts.
+
+In: an incident, a word (real, false alarm, expected), a reason, and who says it. Out, in the store: the label; what
+it makes of its variables' thresholds from the first interval on that is not judged yet; and an edit of the incident's
+message. What it would change is said before, by `effect_of`.
+
+Verdicts that are there stay: a range that is run again is judged as it was, because an adjustment serves from an
+interval on. What a label means for training is read by fit when it learns (`anomaly.stages.labelled`).
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from anomaly.detection.incidents import Incident
+from anomaly.exceptions import LabelRefusedError
+from anomaly.groups import Group
+from anomaly.ports import Store
+from anomaly.ports.labels import Adjustment, Label, Labels, LabelWord, Snooze, Via
+from anomaly.stages.effects import Effect, effect_of
+from anomaly.stages.labelled import drafted, factors_of, known_incident
+
+__all__ = ["Effect", "effect_of", "give", "move_thresholds", "refuse_incomplete", "snooze", "take_back"]
+
+log = logging.getLogger(__name__)
+
+LONGEST_SNOOZE = timedelta(days=366)
+
+
+def give(
+    group: Group,
+    incident_id: int,
+    word: LabelWord,
+    *,
+    reason: str,
+    author: str,
+    via: Via,
+    store: Store,
+    labels: Labels,
+    now: datetime,
+) -> Label:
+    """Labels an incident; another label of it is replaced, and what that one led to is undone.
+
+    Saying the same again changes nothing, and makes up for a run that died in the middle.
+
+    Raises:
+        UnknownIncidentError: the group has no incident of this id, or it was withdrawn.
+        LabelRefusedError: expected without a reason, or nobody's name.
+    """
+    incident = known_incident(group, incident_id, store)
+    draft = drafted(group, incident, word, reason=reason.strip(), author=author.strip(), via=via, now=now)
+    refuse_incomplete(draft)
+    with store.exclusively(group, "label"):
+        label = labels.give(draft)
+        move_thresholds(group, store=store, labels=labels, now=now, why=label)
+    _edit_message(incident, store)
+    log.info("%s: incident %d is labelled %s by %s: %s", group.name, incident_id, word, author, reason or "no reason")
+    return label
+
+
+def take_back(
+    group: Group, incident_id: int, *, author: str, store: Store, labels: Labels, now: datetime
+) -> Label | None:
+    """The incident has no label any more, and what it led to is undone; returns the label that it had."""
+    held = labels.of_incidents([incident_id]).get(incident_id)
+    if held is None:
+        return None
+    with store.exclusively(group, "label"):
+        labels.take_back(held, at=now)
+        move_thresholds(group, store=store, labels=labels, now=now)
+    incident = store.incident(incident_id)
+    if incident is not None and not incident.withdrawn:
+        _edit_message(incident, store)
+    log.info("%s: %s took back that incident %d is %s", group.name, author, incident_id, held.word)
+    return held
+
+
+def snooze(
+    group: Group,
+    variable: str | None,
+    until: datetime,
+    *,
+    reason: str,
+    author: str,
+    via: Via,
+    labels: Labels,
+    now: datetime,
+) -> Snooze:
+    """No new message about a variable, or with None about the whole group, until a moment.
+
+    Raises:
+        LabelRefusedError: until a moment that has passed, is more than a year ahead, or has no time zone; a variable
+            that the group does not watch; or nobody's name.
+    """
+    if until.tzinfo is None or until <= now or until > now + LONGEST_SNOOZE:
+        raise LabelRefusedError(
+            f"a snooze until {until.isoformat()}; expected a moment with a time zone, after now "
+            f"({now.isoformat(timespec='seconds')}) and within a year"
+        )
+    if variable is not None and not group.watches(variable):
+        raise LabelRefusedError(f"group {group.name!r} does not watch a variable {variable!r}; check its name")
+    if not author.strip():
+        raise LabelRefusedError("nobody's name; say who snoozes")
+    kept = labels.snooze(
+        Snooze(group.name, variable, now, until, author.strip(), via, given_at=now, reason=reason.strip())
+    )
+    log.info("%s: %s snoozed %s until %s", group.name, author, variable or "the whole group", until.isoformat())
+    return kept
+
+
+def refuse_incomplete(label: Label) -> None:
+    """What a person must say.
+
+    Raises:
+        LabelRefusedError: it is missing.
+    """
+    if label.word == "expected" and not label.reason:
+        raise LabelRefusedError(
+            "an expected incident needs a reason: what was planned, so that the next one who looks knows it, too"
+        )
+    if not label.author:
+        raise LabelRefusedError("nobody's name; say who labels")
+
+
+def move_thresholds(
+    group: Group, *, store: Store, labels: Labels, now: datetime, why: Label | None = None
+) -> tuple[Adjustment, ...]:
+    """Brings the group's adjustments in line with the labels that hold, from the first interval that is not judged.
+
+    Args:
+        why: the label that made the difference, if it was one.
+    """
+    latest = store.predicted_until(group)
+    serves_from = group.floor(now if latest is None else latest) + group.interval
+    wanted = factors_of(labels.labels(group))
+    have = {a.variable: a.factor for a in labels.adjustments(group)}
+    changed = tuple(
+        Adjustment(
+            group.name,
+            name,
+            serves_from,
+            wanted.get(name, 1.0),
+            _because(why),
+            None if why is None else why.id,
+        )
+        for name in sorted(wanted.keys() | have.keys())
+        if wanted.get(name, 1.0) != have.get(name, 1.0)
+    )
+    labels.adjust(changed)
+    return changed
+
+
+def _because(label: Label | None) -> str:
+    if label is None:
+        return "a label was taken back, or several came from a file"
+    said = {"real": "real", "false_alarm": "a false alarm", "expected": "expected"}[label.word]
+    what = "an incident" if label.incident_id is None else f"incident {label.incident_id}"
+    return f"{label.author} called {what} {said}"
+
+
+def _edit_message(incident: Incident, store: Store) -> None:
+    """What has no message yet will say it when it is told."""
+    if incident.id is not None and incident.slack_ts is not None:
+        store.enqueue(incident.id, "update")
