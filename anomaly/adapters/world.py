@@ -28,6 +28,7 @@ from anomaly.ports import (
 from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
 from anomaly.ports.labels import Labels
+from anomaly.ports.reviews import Reviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class World:
         from anomaly.adapters.postgres.labels import PostgresLabels
 
         return PostgresLabels(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def reviews(self) -> Reviews:
+        from anomaly.adapters.postgres.reviews import PostgresReviews
+
+        return PostgresReviews(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource

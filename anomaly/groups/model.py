@@ -214,6 +214,53 @@ class Routes(_Frozen):
     critical: _Route | None = None
 
 
+class PromotionMode(StrEnum):
+    """Who decides that a challenger serves."""
+
+    AUTOMATIC = "automatic"
+    REVIEWED = "reviewed"
+
+
+class FalseAlarms(StrEnum):
+    """What follows when a known false alarm would come back."""
+
+    REPORT = "report"
+    BLOCK = "block"
+
+
+class Promotion(_Frozen):
+    """When a challenger takes the champion's place."""
+
+    mode: PromotionMode = PromotionMode.AUTOMATIC
+    """``automatic``: when it is not worse and loses nothing. ``reviewed``: when somebody approves it, in the task
+    ``approve`` of the fit's DAG, in MLflow (alias ``champion``, or tag ``review=approved``), or by
+    ``anomaly models promote``; whichever comes first."""
+    wait: Duration = timedelta(days=7)
+    """So long a review may take. Then the challenger is rejected, and the next fit can begin."""
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """A challenger whose errors are larger than the champion's by more than this share, in the median over the
+    variables, is worse."""
+    lost_variables: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """A challenger that leaves more than this share of the champion's variables without judgement is worse."""
+    compare: Duration = timedelta(days=56)
+    """So far back the alerts of champion and challenger are compared."""
+    golden_false_alarms: FalseAlarms = FalseAlarms.REPORT
+    """What a known false alarm that comes back does. A confirmed incident that is lost always blocks."""
+
+
+class Retraining(_Frozen):
+    """When a group is fitted beside its schedule."""
+
+    on_drift: bool = True
+    """Whether residuals that have changed their distribution ask for a fit."""
+    window: Duration = timedelta(days=14)
+    """The latest residuals that are compared with those that the thresholds were made of."""
+    at_most_every: Duration = timedelta(days=7)
+    """So long after a fit, or after asking for one, drift asks for none."""
+    drifted_variables: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """A fit is asked for when more than this share of the variables has drifted."""
+
+
 class Slack(_Frozen):
     """Where incidents are told, and when."""
 
@@ -297,6 +344,8 @@ class Group(_Frozen):
     planned: tuple[PlannedEvent, ...] = ()
     """Events that are known to disturb the counts: incidents wholly inside one are kept, and told to nobody."""
     schedule: Schedule
+    promotion: Promotion = Field(default_factory=Promotion)
+    retraining: Retraining = Field(default_factory=Retraining)
     slack: Slack
     seed: Annotated[int, Field(ge=0)] = 20130101
     max_shards: Annotated[int, Field(ge=1, le=64)] = 8

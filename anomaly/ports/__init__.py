@@ -198,6 +198,8 @@ class Fit:
     model_version: int | None = None
     serves_from: datetime | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    """Why it ran: on schedule, on drift, or on demand, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +359,7 @@ class Store(Protocol):
     def network_files(self, fit_id: str) -> tuple[NetworkFile, ...]: ...
 
     def champions(self, group: Group, within: TimeRange) -> Sequence[Fit]:
-        """Promoted fits that serve any of the range, by `serves_from`."""
+        """Promoted fits that serve any of the range, by `serves_from`; one that serves again is there twice."""
 
     def champion(self, group: Group) -> Fit | None:
         """The promoted fit with the latest `serves_from`."""

@@ -23,6 +23,9 @@ import psycopg2.extras
 from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.connecting import metadata_cursor
+from anomaly.adapters.postgres.incidents import INCIDENT_COLUMNS, PART_COLUMNS
+from anomaly.adapters.postgres.incidents import read_incidents as read_incidents
+from anomaly.adapters.postgres.outbox import PostgresOutbox
 from anomaly.detection.causes import Shared
 from anomaly.detection.completeness import Filling, punctual
 from anomaly.detection.evidence import as_json, from_json
@@ -36,8 +39,6 @@ from anomaly.ports import (
     Fit,
     FittedVariable,
     NetworkFile,
-    OutboxAction,
-    OutboxEntry,
     Predictions,
     RareIntervals,
     RejectedRow,
@@ -47,7 +48,6 @@ from anomaly.ports import (
 
 log = logging.getLogger(__name__)
 
-_SENDER_LOCK = 7_203_115_012
 _STAGE_LOCK = 7_203_115_013
 _CELLS_AT_ONCE = 300_000
 """Counts that are written or read by one COPY; 10 MB in its binary format."""
@@ -66,15 +66,33 @@ _ANOMALY_COLUMNS = (
     "coalesce(f.tail_probability * coalesce((SELECT a.factor FROM adjustments a WHERE a.group_name = v.group_name "
     "AND a.variable = v.name AND a.serves_from <= p.interval_start ORDER BY a.serves_from DESC LIMIT 1), 1), 1), p.test"
 )
-_INCIDENT_COLUMNS = ("kind", "starts", "ends", "resolved", "tail_probability", "return_period_hours", "severity")
-_DELIVERY_COLUMNS = (*DELIVERY, "withdrawn")
-_PART_COLUMNS = (
-    *("variable", "kind", "starts", "ends", "anomalies", "observed", "expected", "tail_probability"),
-    *("allowed", "test", "stretch", "usual"),
+
+
+FIT_COLUMNS = (
+    "f.id, f.group_name, f.history_start, f.history_end, f.step_seconds, f.configuration, f.shards, f.state, "
+    "f.mlflow_run_id, f.model_version, f.metrics, f.reason"
 )
+"""Of table ``fits f``; with `serves_from` behind them, what `read_fit` reads."""
 
 
-class PostgresStore:
+def read_fit(row: tuple[Any, ...]) -> Fit:
+    """A fit from `FIT_COLUMNS` and the moment it serves from."""
+    return Fit(
+        id=row[0],
+        group=row[1],
+        history=TimeRange(row[2], row[3], timedelta(seconds=row[4])),
+        configuration=row[5],
+        shards=row[6],
+        state=row[7],
+        mlflow_run_id=row[8],
+        model_version=row[9],
+        metrics=row[10],
+        reason=row[11],
+        serves_from=row[12],
+    )
+
+
+class PostgresStore(PostgresOutbox):
     """Implements `anomaly.ports.Store`.
 
     Args:
@@ -351,8 +369,8 @@ class PostgresStore:
         with self._cursor() as cursor:
             cursor.execute(
                 "INSERT INTO fits (id, group_name, history_start, history_end, step_seconds, configuration, shards, "
-                "state, mlflow_run_id, model_version, serves_from, metrics) "
-                f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) {conflict}",
+                "state, mlflow_run_id, model_version, serves_from, metrics, reason) "
+                f"VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) {conflict}",
                 (
                     fit.id,
                     fit.group,
@@ -366,46 +384,41 @@ class PostgresStore:
                     fit.model_version,
                     fit.serves_from,
                     psycopg2.extras.Json(dict(fit.metrics)),
+                    fit.reason,
                 ),
             )
+            if fit.state == "promoted" and fit.serves_from is not None:
+                cursor.execute(
+                    "INSERT INTO servings (group_name, fit_id, serves_from) SELECT %(group)s, %(fit)s, %(from)s "
+                    "WHERE NOT EXISTS (SELECT FROM servings WHERE fit_id = %(fit)s AND serves_from = %(from)s)",
+                    {"group": fit.group, "fit": fit.id, "from": fit.serves_from},
+                )
 
     def fit(self, fit_id: str) -> Fit | None:
-        return next(iter(self._fits("id = %s", (fit_id,))), None)
+        with self._cursor() as cursor:
+            cursor.execute(f"SELECT {FIT_COLUMNS}, f.serves_from FROM fits f WHERE f.id = %s", (fit_id,))
+            return next((read_fit(row) for row in cursor.fetchall()), None)
 
     def champions(self, group: Group, within: TimeRange) -> Sequence[Fit]:
-        return self._fits(
-            "group_name = %s AND state = 'promoted' AND serves_from < %s AND serves_from >= coalesce((SELECT "
-            "max(serves_from) FROM fits WHERE group_name = %s AND state = 'promoted' AND serves_from <= %s), %s)",
+        return self._serving(
+            "AND s.serves_from < %s AND s.serves_from >= coalesce((SELECT max(serves_from) FROM servings "
+            "WHERE group_name = %s AND serves_from <= %s), %s)",
             (group.name, within.end, group.name, within.start, within.start),
         )
 
     def champion(self, group: Group) -> Fit | None:
-        found = self._fits("group_name = %s AND state = 'promoted'", (group.name,))
+        found = self._serving("", (group.name,))
         return found[-1] if found else None
 
-    def _fits(self, condition: str, values: tuple[Any, ...]) -> tuple[Fit, ...]:
+    def _serving(self, condition: str, values: tuple[Any, ...]) -> tuple[Fit, ...]:
+        """Who serves from when; a fit that serves again after a rollback is there twice."""
         with self._cursor() as cursor:
             cursor.execute(
-                "SELECT id, group_name, history_start, history_end, step_seconds, configuration, shards, state, "
-                f"mlflow_run_id, model_version, serves_from, metrics FROM fits WHERE {condition} "
-                "ORDER BY serves_from, created_at",
+                f"SELECT {FIT_COLUMNS}, s.serves_from FROM servings s JOIN fits f ON f.id = s.fit_id "
+                f"WHERE s.group_name = %s {condition} ORDER BY s.serves_from, s.id",
                 values,
             )
-            return tuple(
-                Fit(
-                    id=row[0],
-                    group=row[1],
-                    history=TimeRange(row[2], row[3], timedelta(seconds=row[4])),
-                    configuration=row[5],
-                    shards=row[6],
-                    state=row[7],
-                    mlflow_run_id=row[8],
-                    model_version=row[9],
-                    serves_from=row[10],
-                    metrics=row[11],
-                )
-                for row in cursor.fetchall()
-            )
+            return tuple(read_fit(row) for row in cursor.fetchall())
 
     def save_fitted(self, fit_id: str, fitted: Sequence[FittedVariable], files: Sequence[NetworkFile]) -> None:
         with self._cursor() as cursor:
@@ -677,7 +690,7 @@ class PostgresStore:
     def save_incidents(
         self, group: Group, incidents: Sequence[Incident], *, withdrawn: Iterable[int] = ()
     ) -> tuple[Incident, ...]:
-        columns = (*_INCIDENT_COLUMNS, "shared")
+        columns = (*INCIDENT_COLUMNS, "shared")
         assigned = ", ".join(f"{column} = %s" for column in columns)
         saved = []
         with self._cursor() as cursor:
@@ -707,7 +720,7 @@ class PostgresStore:
                     cursor.execute("DELETE FROM incident_variables WHERE incident_id = %s", (number,))
                 psycopg2.extras.execute_values(
                     cursor,
-                    f"INSERT INTO incident_variables (incident_id, rank, {', '.join(_PART_COLUMNS)}) VALUES %s",
+                    f"INSERT INTO incident_variables (incident_id, rank, {', '.join(PART_COLUMNS)}) VALUES %s",
                     [
                         (
                             number,
@@ -733,107 +746,6 @@ class PostgresStore:
                 "UPDATE incidents SET withdrawn = true, resolved = true WHERE id = ANY(%s)", (list(withdrawn),)
             )
         return tuple(saved)
-
-    def enqueue(self, incident_id: int, action: OutboxAction) -> bool:
-        with self._cursor() as cursor:
-            cursor.execute("SELECT id FROM incidents WHERE id = %s FOR UPDATE", (incident_id,))
-            cursor.execute(
-                "UPDATE outbox SET action = 'notice' WHERE incident_id = %(id)s AND delivered_at IS NULL "
-                "AND action = 'update' AND %(action)s = 'notice'",
-                {"id": incident_id, "action": action},
-            )
-            cursor.execute(
-                "INSERT INTO outbox (key, incident_id, action) "
-                "SELECT format('incident-%%s-%%s-%%s', %(id)s, %(action)s, count(*)), %(id)s, %(action)s FROM outbox "
-                "WHERE incident_id = %(id)s "
-                "HAVING NOT EXISTS (SELECT FROM outbox WHERE incident_id = %(id)s AND delivered_at IS NULL)",
-                {"id": incident_id, "action": action},
-            )
-            return bool(cursor.rowcount == 1)
-
-    @contextmanager
-    def due(self, group: Group, *, at: datetime) -> Iterator[Sequence[OutboxEntry]]:
-        with self._cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_SENDER_LOCK % 2**31, group.name))
-            cursor.execute(
-                "SELECT o.id, o.key, o.incident_id, o.action, o.attempts FROM outbox o "
-                "JOIN incidents i ON i.id = o.incident_id WHERE i.group_name = %s AND o.delivered_at IS NULL "
-                "AND o.due_at <= %s ORDER BY o.id",
-                (group.name, at),
-            )
-            waiting = cursor.fetchall()
-            found = read_incidents(cursor, "i.id = ANY(%s)", [[row[2] for row in waiting]])
-            by_id = {incident.id: incident for incident in found}
-            yield [
-                OutboxEntry(id=number, key=key, incident=by_id[incident], action=action, attempts=attempts)
-                for number, key, incident, action, attempts in waiting
-            ]
-
-    def delivered(
-        self,
-        entry: OutboxEntry,
-        *,
-        channel: str,
-        ts: str,
-        permalink: str | None,
-        chart: str | None,
-        told: str,
-        at: datetime,
-    ) -> None:
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE outbox SET delivered_at = %s, attempts = attempts + 1, last_error = NULL WHERE id = %s",
-                (at, entry.id),
-            )
-            cursor.execute(
-                "UPDATE incidents SET channel = %s, slack_ts = %s, permalink = coalesce(%s, permalink), "
-                "chart = coalesce(%s, chart), told = %s WHERE id = %s",
-                (channel, ts, permalink, chart, told, entry.incident.id),
-            )
-            cursor.execute(
-                "UPDATE incidents SET told_severity = %s, told_variables = %s, told_tail_probability = %s "
-                "WHERE id = %s AND (told_severity IS NULL OR %s <> 'update')",
-                (
-                    entry.incident.severity,
-                    len(entry.incident.departed),
-                    entry.incident.tail_probability,
-                    entry.incident.id,
-                    entry.action,
-                ),
-            )
-
-    def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
-        with self._cursor() as cursor:
-            cursor.execute("UPDATE outbox SET delivered_at = %s, last_error = %s WHERE id = %s", (at, reason, entry.id))
-
-    def message_gone(self, entry: OutboxEntry, *, at: datetime) -> None:
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE outbox SET delivered_at = %s, last_error = 'the message was deleted' WHERE id = %s",
-                (at, entry.id),
-            )
-            cursor.execute(
-                "UPDATE incidents SET slack_ts = NULL, permalink = NULL, told = NULL, told_severity = NULL, "
-                "told_variables = NULL, told_tail_probability = NULL WHERE id = %s",
-                (entry.incident.id,),
-            )
-
-    def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None:
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE outbox SET attempts = attempts + 1, last_error = %s, due_at = %s WHERE id = %s",
-                (error, until, entry.id),
-            )
-
-    def waiting(self, group: Group) -> int:
-        with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM outbox o JOIN incidents i ON i.id = o.incident_id "
-                "WHERE i.group_name = %s AND o.delivered_at IS NULL",
-                (group.name,),
-            )
-            (number,) = cast("tuple[int]", cursor.fetchone())
-            return number
 
     # --- bookkeeping ----------------------------------------------------------------------------------------------
 
@@ -868,33 +780,6 @@ class PostgresStore:
                 {"g": group.name, "total": TOTAL},
             )
             return dict(zip(("variables", "intervals", "events", "quarantined"), cursor.fetchone() or (), strict=True))
-
-
-def read_incidents(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Incident, ...]:
-    fields = ("kind", "start", "end", "resolved", "tail_probability", "return_period_hours", "severity")
-    columns = (*_INCIDENT_COLUMNS, *_DELIVERY_COLUMNS)
-    cursor.execute(
-        f"SELECT i.shared, i.group_name, {', '.join(f'i.{column}' for column in columns)} FROM incidents i "
-        f"WHERE {condition} ORDER BY i.starts, i.id",
-        values,
-    )
-    heads = [
-        {
-            "shared": tuple(Shared(**shared) for shared in row[0]),
-            "group": row[1],
-            **dict(zip((*fields, *_DELIVERY_COLUMNS), row[2:], strict=True)),
-        }
-        for row in cursor.fetchall()
-    ]
-    cursor.execute(
-        f"SELECT incident_id, {', '.join(_PART_COLUMNS)} "
-        "FROM incident_variables WHERE incident_id = ANY(%s) ORDER BY incident_id, rank",
-        ([head["id"] for head in heads],),
-    )
-    parts: dict[int, list[IncidentVariable]] = {}
-    for number, *rest in cursor.fetchall():
-        parts.setdefault(number, []).append(IncidentVariable(*rest))
-    return tuple(Incident(**head, variables=tuple(parts.get(head["id"], ()))) for head in heads)
 
 
 def _moments(starts: NDArray[np.datetime64]) -> NDArray[np.str_]:
