@@ -54,6 +54,8 @@ from anomaly.detection.thresholds import return_period
 from anomaly.groups.model import TOTAL
 
 Severity = Literal["low", "high", "critical"]
+Place = Literal["message", "waiting", "digest", "page"]
+"""Where people find an incident: in a message of its own, soon in one, in the day's digest, on the review page only."""
 
 SEVERITIES: tuple[Severity, ...] = ("low", "high", "critical")
 DOWNWARDS = frozenset({"drop", "silent"})
@@ -128,6 +130,20 @@ class IncidentVariable:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the thread of an incident has said of it so far, its first message included."""
+
+    severity: Severity
+    variables: tuple[str, ...]
+    """Those that departed, sorted."""
+    tail_probability: float
+    resolved: bool
+    withdrawn: bool
+    channels: tuple[str, ...] = ()
+    """Channels of the group's policy that have heard of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """Anomalies that belong together."""
 
@@ -159,6 +175,13 @@ class Incident:
     told_variables: int | None = None
     told_tail_probability: float | None = None
     """What it was when the channel was last notified of it, by its post or by a later notice; edits notify nobody."""
+    place: Place = "message"
+    place_reason: str = ""
+    """Why it is not, or not yet, in a message: ``planned: stock-taking``."""
+    digest_id: int | None = None
+    """The digest that lists it."""
+    thread: Said | None = None
+    """None while it has no message."""
 
     def says_the_same_as(self, other: Incident) -> bool:
         """Whether a message about either would read the same."""
@@ -187,6 +210,7 @@ class Incident:
 DELIVERY = (
     *("id", "channel", "slack_ts", "permalink", "chart"),
     *("told", "told_severity", "told_variables", "told_tail_probability"),
+    *("place", "place_reason", "digest_id", "thread"),
 )
 """Fields about telling an incident, not about the incident."""
 

@@ -22,6 +22,8 @@ from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import Anomaly as Anomaly
 from anomaly.detection.incidents import Incident as Incident
 from anomaly.detection.incidents import IncidentVariable as IncidentVariable
+from anomaly.detection.incidents import Place as Place
+from anomaly.detection.incidents import Said as Said
 from anomaly.groups import Group, TimeRange
 
 Floats = NDArray[np.float64]
@@ -229,8 +231,9 @@ class Predictions:
     """(V, N): the test with the strongest evidence."""
 
 
-OutboxAction = Literal["post", "update", "notice"]
-"""A notice is an edit that the channel should hear of: the incident has become clearly worse."""
+OutboxAction = Literal["post", "update", "reply", "notice", "pointer"]
+"""A post is an incident's message, an update edits it. A reply goes to its thread, a notice to the thread and the
+channel (the incident has become clearly worse), a pointer to another channel that it has become bad enough for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +255,8 @@ class OutboxEntry:
     incident: Incident
     action: OutboxAction
     attempts: int
+    said: Said | None = None
+    """Of a reply, a notice, a pointer: what the thread has said once it is out. Fixed when it was enqueued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,10 +398,19 @@ class Store(Protocol):
     ) -> tuple[Incident, ...]:
         """Upserts by id (None inserts); marks the withdrawn ones; returns them with ids."""
 
-    def enqueue(self, incident_id: int, action: OutboxAction) -> bool:
-        """False when a message about the incident is waiting already: it will tell what is new by then, too.
+    def unsettled(self, group: Group) -> tuple[Incident, ...]:
+        """Those of which something may have to be told though nothing new is found: they go on, wait for the end of
+        quiet hours, have no message yet, or ended without their thread having heard of it. By start."""
 
-        A waiting edit becomes the notice that is asked for.
+    def place(self, incident_id: int, place: Place, *, reason: str, at: datetime) -> None:
+        """Where people find the incident, and why not in a message."""
+
+    def enqueue(self, incident_id: int, action: OutboxAction, *, said: Said | None = None) -> bool:
+        """False when a message about the incident is waiting already: it will tell what is new by then, too. The same
+        holds for replies of any kind among themselves; what is new by then is told by the next.
+
+        Args:
+            said: of a reply, a notice, a pointer: what the thread will have said.
         """
 
     def due(self, group: Group, *, at: datetime) -> AbstractContextManager[Sequence[OutboxEntry]]:
@@ -410,17 +424,19 @@ class Store(Protocol):
         ts: str,
         permalink: str | None,
         chart: str | None,
-        told: str,
+        told: str | None,
         at: datetime,
+        said: Said | None = None,
     ) -> None:
-        """Notes where the message is, and the digest of what it says; of a post and a notice, and of the first
-        delivery of an old incident, also how bad the incident was then."""
+        """Notes that it is out. Of a post and an update: where the message is, and the digest of what it says (None
+        when that is unknown: it is edited next). Of all but updates, what the thread has said now; of a post and a
+        notice, and of the first delivery of an old incident, also how bad the incident was then."""
 
     def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
         """Takes the entry out of the queue: there is nothing left to tell."""
 
     def message_gone(self, entry: OutboxEntry, *, at: datetime) -> None:
-        """Somebody deleted the message: the entry is done, and the incident has none."""
+        """Somebody deleted the message: all that waits about the incident is done, and it has no message."""
 
     def postponed(self, entry: OutboxEntry, *, error: str, until: datetime) -> None: ...
 
@@ -439,7 +455,7 @@ class Store(Protocol):
         """End of the latest interval that update has counted."""
 
     def waiting(self, group: Group) -> int:
-        """Undelivered messages."""
+        """Undelivered messages, replies and posts."""
 
 
 # --- models -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.detection.causes import Shared
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import Fit, Incident, IncidentVariable, OutboxEntry, Predictions, Variable
+from anomaly.ports import Fit, Incident, IncidentVariable, OutboxEntry, Predictions, Said, Variable
 from tests.stages.watched import fitted
 
 HOUR = timedelta(hours=1)
@@ -146,20 +146,60 @@ def test_what_the_channel_was_told_last_is_known_from_posts_and_notices_but_not_
     assert noticed.told_severity == "critical"
 
 
-def test_a_waiting_edit_becomes_the_notice_and_a_waiting_post_tells_it_all(store: PostgresStore, group: Group) -> None:
+def _said(**changes: object) -> Said:
+    return replace(Said("high", ("a.b", "a.c"), 1e-7, resolved=False, withdrawn=False), **changes)  # type: ignore[arg-type]
+
+
+def test_an_edit_and_a_reply_wait_side_by_side_and_a_waiting_post_tells_it_all(
+    store: PostgresStore, group: Group
+) -> None:
     (saved,) = store.save_incidents(group, [_incident()])
     assert saved.id is not None
-    store.enqueue(saved.id, "post")
-    assert not store.enqueue(saved.id, "notice")
+    assert store.enqueue(saved.id, "post")
+    assert not store.enqueue(saved.id, "reply", said=_said())
     assert _deliver(store, group).action == "post"
-    store.enqueue(saved.id, "update")
-    assert not store.enqueue(saved.id, "notice")
-    assert not store.enqueue(saved.id, "update")
-    assert _deliver(store, group).action == "notice"
     assert store.enqueue(saved.id, "update")
-    keys = {_deliver(store, group).key}
-    assert store.enqueue(saved.id, "notice")
-    assert _deliver(store, group).key not in keys
+    assert store.enqueue(saved.id, "reply", said=_said())
+    for action in ("update", "reply", "notice", "pointer"):
+        assert not store.enqueue(saved.id, action, said=_said())  # type: ignore[arg-type]
+    with store.due(group, at=START) as entries:
+        assert [entry.action for entry in entries] == ["update", "reply"]
+        assert len({entry.key for entry in entries}) == 2
+
+
+def test_what_a_waiting_reply_says_does_not_change(store: PostgresStore, group: Group) -> None:
+    (saved,) = store.save_incidents(group, [_incident()])
+    assert saved.id is not None
+    store.enqueue(saved.id, "reply", said=_said(severity="critical"))
+    store.enqueue(saved.id, "reply", said=_said(resolved=True))
+    assert _deliver(store, group).said == _said(severity="critical")
+    assert store.incidents(group)[0].thread == _said(severity="critical")
+
+
+def test_keys_name_the_incident_by_its_group_and_start(store: PostgresStore, group: Group) -> None:
+    first, second = store.save_incidents(group, [_incident(), _incident(start=START + HOUR)])
+    assert first.id is not None
+    assert second.id is not None
+    store.enqueue(second.id, "post")
+    store.enqueue(first.id, "post")
+    with store.due(group, at=START) as entries:
+        assert [entry.key for entry in entries] == ["orders-20260201T0100Z-post-0", "orders-20260201T0000Z-post-0"]
+
+
+def test_what_may_have_to_be_told_is_found_without_anything_new(store: PostgresStore, group: Group) -> None:
+    over = _incident(resolved=True)
+    going_on, waits, untold, kept, told, gone = store.save_incidents(
+        group, [_incident(), *(replace(over, start=START - n * HOUR) for n in range(5))]
+    )
+    for incident, place in ((waits, "waiting"), (kept, "digest")):
+        store.place(incident.id or 0, place, reason="", at=START)  # type: ignore[arg-type]
+    for incident in (told, gone):
+        store.enqueue(incident.id or 0, "post")
+        with store.due(group, at=START) as (entry,):
+            where = {"channel": "C1", "ts": "1.0", "permalink": None, "chart": None, "told": ""}
+            store.delivered(entry, at=START, said=_said(resolved=True), **where)  # type: ignore[arg-type]
+    store.save_incidents(group, [], withdrawn=[gone.id or 0])
+    assert {i.id for i in store.unsettled(group)} == {going_on.id, waits.id, untold.id, gone.id}
 
 
 def test_an_incident_told_before_severities_were_is_measured_from_its_next_delivery(

@@ -23,14 +23,12 @@ import psycopg2.extras
 from numpy.typing import NDArray
 
 from anomaly.adapters.postgres.connecting import metadata_cursor
-from anomaly.adapters.postgres.incidents import INCIDENT_COLUMNS, PART_COLUMNS
-from anomaly.adapters.postgres.incidents import read_incidents as read_incidents
+from anomaly.adapters.postgres.incidents import INCIDENT_COLUMNS, PART_COLUMNS, read_incidents
 from anomaly.adapters.postgres.outbox import PostgresOutbox
-from anomaly.detection.causes import Shared
 from anomaly.detection.completeness import Filling, punctual
 from anomaly.detection.evidence import as_json, from_json
 from anomaly.detection.grid import CountGrid
-from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, IncidentVariable
+from anomaly.detection.incidents import Anomaly, Incident
 from anomaly.exceptions import ConfigurationError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.durations import format_duration
