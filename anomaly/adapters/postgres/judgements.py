@@ -70,7 +70,10 @@ class PostgresJudgements:
             )
             contents = dict(cursor.fetchall())
         shared = {keys: Circumstances(*(contents[key] for key in keys)) for keys in {row[4:] for row in rows}}
-        return tuple(Judgement(*row[:4], shared[row[4:]]) for row in rows)
+        return tuple(
+            Judgement(start, judged_at, fit_id, age, shared[tuple(keys)])
+            for start, judged_at, fit_id, age, *keys in rows
+        )
 
     def incident(self, number: int) -> Incident | None:
         """See `Judgements.incident`."""
