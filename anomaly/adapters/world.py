@@ -28,6 +28,7 @@ from anomaly.ports import (
 from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
 from anomaly.ports.labels import Labels
+from anomaly.ports.review import Overviews
 from anomaly.ports.reviews import Reviews
 
 
@@ -60,6 +61,11 @@ class World:
         from anomaly.adapters.postgres.reviews import PostgresReviews
 
         return PostgresReviews(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def overviews(self) -> Overviews:
+        from anomaly.adapters.postgres.review import PostgresOverviews
+
+        return PostgresOverviews(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from anomaly.detection.explanations import Said
     from anomaly.groups import Group
     from anomaly.ports import Store
-    from anomaly.stages.explain import Compared, Explanation, Verdict
+    from anomaly.stages.explain import Explanation, Verdict
 
 NEAR_NAMES = 5
 
@@ -114,18 +113,20 @@ def _show(found: Explanation) -> None:
 def _page(found: Explanation) -> Iterator[RenderableType]:
     from rich.text import Text
 
+    from anomaly.adapters import explanation_words as words
+
     record, group = found.record, found.group
     yield Text(f"{found.variable.name} of {group.name}", style="bold")
-    yield from _section("Learned from", _history(found))
-    yield from _section("How much may be wrong by chance", _policy(found))
-    yield from _section("How it is forecast", _forecast(found))
+    yield from _section("Learned from", words.learned_from(found))
+    yield from _section("How much may be wrong by chance", words.shared_out(found))
+    yield from _section("How it is forecast", words.forecast_by(found))
     if record.mae:
         yield _errors(found)
     if record.tests:
-        yield from _section("How it is tested", _together(found))
+        yield from _section("How it is tested", words.tested_together(found))
         for limit in found.limits:
             yield from _test(found, limit.test)
-        yield from _section("Thresholds of single residuals, as stored", _thresholds(found))
+        yield from _section("Thresholds of single residuals, as stored", words.thresholds_stored(found))
     if found.verdict:
         yield from _verdict(found, found.verdict)
 
@@ -149,79 +150,6 @@ def _facts(rows: Iterable[tuple[str, str]], *, indent: int = 2) -> Table:
     for name, words in rows:
         table.add_row(name, Text(words))
     return Padding(table, (0, 0, 0, indent))  # type: ignore[return-value]
-
-
-def _history(found: Explanation) -> Iterator[tuple[str, str]]:
-    from anomaly.adapters.messages import moment_words, span_words
-    from anomaly.detection.explanations import number
-
-    fit, zone = found.fit, found.group.zone
-    yield "history", f"{span_words(fit.history.start, fit.history.end, zone)}, {found.intervals:,} intervals counted"
-    yield "mean", f"{number(found.rate)} events per interval"
-    serves = f"serves from {moment_words(fit.serves_from, zone)} on" if fit.serves_from else "does not serve"
-    yield "model", f"version {fit.model_version or 'none'} ({fit.state}), {serves}"
-    yield "fit", fit.id
-    yield "MLflow run", fit.mlflow_run_id or "none"
-    if found.changed:
-        keys = ", ".join(found.changed)
-        yield "changed since", f"{keys} in {found.group.name}.yaml; what a fit learns takes effect with the next one"
-
-
-def _policy(found: Explanation) -> Iterator[tuple[str, str]]:
-    from anomaly.detection.explanations import number, odds
-    from anomaly.groups.model import TOTAL, Direction
-
-    own = found.share
-    alerts = "false incident" if own.false_alerts_per_week == 1 else "false incidents"
-    yield "policy", f"{number(own.false_alerts_per_week)} {alerts} a week in {found.group.slack.channel}"
-    if own.part < 1:
-        whose = "this is it" if found.variable.name == TOTAL else "the other half is the other variables'"
-        yield "the total", f"{own.part:.0%} of it is the total's; {whose}"
-    sharing = "" if own.sharing == 1 else f"{own.sharing} variables share it, each with "
-    yield (
-        "shared out",
-        (
-            f"{sharing}{number(own.intervals_per_week)} intervals a week: a false incident may begin in 1 in "
-            f"{number(1 / own.beginning)} of its own"
-        ),
-    )
-    if own.run > 1:
-        yield "runs", f"in its history rare intervals come {own.run:.2g} at a time, and a run is one incident"
-    most = " (the most there is)" if own.capped else ""
-    yield "so", f"1 in {number(1 / own.probability)}{most} of its intervals may be anomalous by chance"
-    if own.direction is not Direction.BOTH:
-        yield "direction", f"{own.direction} only, which gets all of it"
-    yield (
-        "evidence",
-        (f"{number(own.limit)} is needed: \N{MINUS SIGN}ln of a two-sided tail probability, here {odds(own.limit)}"),
-    )
-    yield "as stored", _agrees(found.probability)
-
-
-def _forecast(found: Explanation) -> Iterator[tuple[str, str]]:
-    from anomaly.detection.explanations import number
-
-    record = found.record
-    yield "status", f"{record.status}: {record.status_reason}"
-    if not record.tests:
-        yield "not judged", record.choice
-        return
-    yield "candidate", record.candidate
-    # What the sentence says of the errors is in the table below.
-    why = record.choice if not record.mae else record.choice.partition("; ")[2] or "the smallest error"
-    yield "because", why
-    if record.slot:
-        file = (
-            f"{record.slot}, network {record.position} of {found.network.variables}" if found.network else record.slot
-        )
-        yield "network", f"{file}, first weights from seed {record.seed}"
-        yield (
-            "scaler",
-            (
-                f"{number(record.scaler_minimum)} becomes 0 and {number(record.scaler_maximum)} becomes 1, in the "
-                "transform"
-            ),
-        )
 
 
 def _errors(found: Explanation) -> RenderableType:
@@ -253,90 +181,25 @@ def _errors(found: Explanation) -> RenderableType:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _together(found: Explanation) -> Iterator[tuple[str, str]]:
-    from anomaly.detection.evidence import ANY, at_turns
-    from anomaly.detection.explanations import calibration_words, number, odds
-
-    together = next((test.calibration for test in found.record.tests if test.test == ANY), None)
-    if together is None:
-        return
-    needed = together.inverse(found.share.limit)
-    yield "all together", f"the strongest evidence of {len(found.limits)} tests counts"
-    yield "calibrated", calibration_words(together.knee, together.slope, together=True)
-    if at_turns(found.record.tests) != 1:
-        yield "turn of month", f"there, evidence is divided by {number(at_turns(found.record.tests))}: it scatters more"
-    yield "so", f"evidence of {number(needed)} ({odds(needed)}) from one test is {number(found.share.limit)} from all"
-
-
 def _test(found: Explanation, name: str) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    from anomaly.detection.explanations import asks, calibration_words, family_words, limit_words
+    from anomaly.adapters import explanation_words as words
+    from anomaly.detection.explanations import asks
 
     limit = next(limit for limit in found.limits if limit.test == name)
     yield Padding(Text.assemble((name, "bold"), f"  {asks(name)}"), (1, 0, 0, 2))
-    yield _facts(
-        (
-            ("family", family_words(limit)),
-            ("calibrated", calibration_words(limit.knee, limit.slope)),
-            ("alarms at", limit_words(limit, found.fit.history.step, found.transform)),
-        ),
-        indent=4,
-    )
-
-
-def _thresholds(found: Explanation) -> Iterator[tuple[str, str]]:
-    from anomaly.detection.explanations import number
-
-    for name, side in (("below", found.lower), ("above", found.upper)):
-        what = (
-            "no fixed one: it depends on what is expected, or on nobody"
-            if math.isinf(side.stored)
-            else number(side.stored)
-        )
-        yield name, what
-    agree = found.lower.agrees and found.upper.agrees
-    yield "worked out", "agrees" if agree else f"below {_agrees(found.lower)}; above {_agrees(found.upper)}"
-
-
-def _agrees(numbers: Compared) -> str:
-    from anomaly.detection.explanations import number
-
-    if numbers.agrees:
-        return "agrees"
-    return f"differs, {number(numbers.stored)} is stored and {number(numbers.worked_out)} follows"
+    yield _facts(words.tested(found, limit), indent=4)
 
 
 def _verdict(found: Explanation, verdict: Verdict) -> Iterator[RenderableType]:
+    from anomaly.adapters import explanation_words as words
     from anomaly.adapters.messages import span_words
 
-    yield from _section(span_words(verdict.start, verdict.end, found.group.zone), _said(found, verdict))
+    yield from _section(span_words(verdict.start, verdict.end, found.group.zone), words.said_of(found, verdict))
     yield _evidence(verdict)
-    yield from _section("Verdict", _decided(found, verdict))
-
-
-def _said(found: Explanation, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    from anomaly.adapters.messages import departure_words
-    from anomaly.detection.explanations import number
-
-    yield "observed", departure_words(verdict.observed, verdict.predicted)
-    if verdict.counted != verdict.observed:
-        yield "counted since", f"{number(verdict.counted)}: rows came late; predict judges it again"
-    yield "ordinary", f"{number(verdict.lower)} to {number(verdict.upper)}, as far as this interval alone tells"
-    yield "residual", f"{number(verdict.residual)}, in the transform"
-    if verdict.special:
-        yield (
-            "special day",
-            f"a holiday ({found.group.holidays}) or beside one: anything that its week has shown is ordinary",
-        )
-    if verdict.looked.divisor != 1:
-        yield (
-            "turn of month",
-            f"evidence is divided by {number(verdict.looked.divisor)}: the history scatters more there",
-        )
-    if verdict.judged_by != found.fit.id:
-        yield "judged by", f"fit {verdict.judged_by}, another than the one explained here"
+    yield from _section("Verdict", words.decided(found, verdict))
 
 
 def _evidence(verdict: Verdict) -> RenderableType:
@@ -344,6 +207,7 @@ def _evidence(verdict: Verdict) -> RenderableType:
     from rich.padding import Padding
     from rich.table import Table
 
+    from anomaly.adapters import explanation_words as words
     from anomaly.detection.explanations import number, odds
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -356,55 +220,10 @@ def _evidence(verdict: Verdict) -> RenderableType:
         decided = said.test == verdict.looked.decided
         table.add_row(
             said.test,
-            _saw(said),
+            words.what_it_saw(said),
             number(said.evidence) if said.evidence else "0",
             number(said.needed),
             odds(said.evidence) if said.evidence else "",
             style="bold" if decided else None,
         )
     return Padding(table, (0, 0, 0, 2))
-
-
-def _saw(said: Said) -> str:
-    from anomaly.adapters.messages import departure_words
-
-    if said.test == "frozen":
-        return f"{said.lasted} equal counts in a row" if said.lasted > 1 else "a new count"
-    if said.test == "silence":
-        return f"{said.lasted} intervals without a write" if said.lasted else "a write"
-    if math.isnan(said.felt) or math.isnan(said.expected):
-        return "not enough known"
-    return departure_words(said.felt, said.expected)
-
-
-def _decided(found: Explanation, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    from anomaly.adapters.messages import return_period_words
-    from anomaly.detection.explanations import number
-
-    looked, needed = verdict.looked, found.share.limit
-    enough = abs(looked.evidence) >= needed
-    hours = found.group.interval.total_seconds() / 3600 / max(looked.tail_probability, 1e-300)
-    yield (
-        "decided by",
-        verdict.decided + ("" if verdict.decided == looked.decided else f"; worked out again: {looked.decided}"),
-    )
-    yield (
-        "all together",
-        (f"evidence {number(looked.evidence)} of {number(needed)} needed; by chance {return_period_words(hours)}"),
-    )
-    yield "verdict", verdict.kind or _why_normal(enough=enough)
-    yield "stored", f"tail probability {number(verdict.tail_probability.stored)}: {_agrees(verdict.tail_probability)}"
-    if not verdict.tail_probability.agrees and verdict.judged_by == found.fit.id:
-        yield (
-            "",
-            (
-                "What was there by then is not kept: the interval was judged while it or one before it was filling in, "
-                "or counts, holidays or the policy have changed since"
-            ),
-        )
-
-
-def _why_normal(*, enough: bool) -> str:
-    if not enough:
-        return "normal"
-    return "normal: rare enough, but smaller than the policy's floors, or judged while it was filling in"
