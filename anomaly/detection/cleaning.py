@@ -6,6 +6,9 @@ An anomalous interval is replaced, so that the hours after an outage are not pre
 told as a surge. But what stays different has become the new normal: once more than half of a week was
 anomalous, observations count again, and the next windows and fits learn them. So has what comes back at the same time
 a week later: a flight that is new on Saturdays is news once.
+
+What people labelled as an incident, and nothing found anomalous at the time, is replaced by what is usual at that
+interval of the week.
 """
 
 from __future__ import annotations
@@ -38,3 +41,22 @@ def believed(anomalous: NDArray[np.bool_], at: int, step: timedelta) -> NDArray[
     if week < 0:
         return np.zeros(len(anomalous), dtype=bool)
     return np.asarray(anomalous[:, max(week - 1, 0) : week + 2].any(axis=1))
+
+
+def usual(counts: NDArray[np.float64], unlike: NDArray[np.bool_], step: timedelta) -> NDArray[np.float64]:
+    """(V, T) the median of the same interval in all weeks, without those that are unlike; NaN where there is none.
+
+    Args:
+        counts: (V, T), NaN where unknown.
+        unlike: (V, T) intervals that stand for nothing usual.
+        step: length of an interval.
+    """
+    week = max(1, MEMORY // step)
+    weeks = -(-counts.shape[1] // week)
+    known = np.full((len(counts), weeks * week), np.nan)
+    known[:, : counts.shape[1]] = np.where(unlike, np.nan, counts)
+    ordered = np.sort(known.reshape(len(counts), weeks, week), axis=1)  # NaN last
+    number = np.isfinite(ordered).sum(axis=1, keepdims=True)
+    middle = [np.take_along_axis(ordered, np.maximum(at, 0), axis=1) for at in ((number - 1) // 2, number // 2)]
+    median = np.where(number > 0, np.add(*middle) / 2, np.nan)
+    return np.broadcast_to(median, ordered.shape).reshape(len(counts), -1)[:, : counts.shape[1]]

@@ -94,6 +94,7 @@ def run_predict(world: World, group: Group, within: TimeRange, *, clock: Clock =
         forecaster=world.forecaster(),
         now=clock(),
         judgements=world.judgements(),
+        labels=world.labels(),
     )
     return _record(store, group, "predict", within, done, began=began, at=clock())
 
@@ -149,6 +150,7 @@ def run_train(world: World, group: Group, fit_id: str, shard: int, *, clock: Clo
         registry=world.registry(),
         artifacts=world.artifacts(),
         forecaster=world.forecaster(),
+        labels=world.labels(),
     )
     return _record(store, group, "fit.train", history, done, began=began, at=clock())
 

@@ -47,7 +47,9 @@ from anomaly.ports import (
     Store,
     Variable,
 )
+from anomaly.ports.labels import Labels
 from anomaly.stages.champions import champion_on
+from anomaly.stages.labelled import relearned, taught
 from anomaly.stages.memory import felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
 from anomaly.stages.promotion import decide
@@ -230,8 +232,12 @@ def train(
     registry: ModelRegistry,
     artifacts: ArtifactReader,
     forecaster: ForecasterLoader,
+    labels: Labels | None = None,
 ) -> TrainReport:
     """Trains every candidate for the shard's variables, lets the champion compete, and keeps the best of each.
+
+    Args:
+        labels: what people have said of the history; without it, nobody has said anything.
 
     Raises:
         IncompleteFitError: there is no such fit.
@@ -244,7 +250,7 @@ def train(
         log.info("%s: shard %d of fit %s is trained already", group.name, shard, fit.id)
         return _train_report(fit, shard, done, store)
 
-    observed, counts, ordinary = _history_of(group, variables, fit.history, store)
+    observed, counts, ordinary = _history_of(group, variables, fit.history, store, labels)
     candidates = entered(group.candidates)
     warm = warm_up(candidates.values(), group.interval)
     required = group.history.minimum // group.interval
@@ -313,17 +319,21 @@ def _of_shard(fitted: Sequence[FittedVariable], fit: Fit, shard: int) -> list[Fi
 
 
 def _history_of(
-    group: Group, variables: Sequence[Variable], history: TimeRange, store: Store
+    group: Group, variables: Sequence[Variable], history: TimeRange, store: Store, labels: Labels | None
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Counts (V, T) as they are; with stand-ins where an interval was anomalous, so that an incident does not teach
-    itself as normal; and which intervals stand for what is ordinary."""
+    itself as normal; and which intervals stand for what is ordinary. People have the last word on both."""
     counts = store.read_counts(group, variables, history).counts
     predictions = store.read_predictions(group, variables, history)
     special = calendars.special(history.starts(), group.zone, group.holidays)
-    if predictions is None:
-        return counts, counts, np.isfinite(counts) & ~special
-    felt = felt_counts(counts, predictions)
-    replaced = np.isfinite(counts) & (felt != counts)
+    felt = counts if predictions is None else felt_counts(counts, predictions)
+    held = () if labels is None else labels.labels(group, history)
+    if held:
+        said = taught(held, [v.name for v in variables], history, store.incidents(group, history))
+        felt = relearned(counts, felt, said, group.interval)
+        replaced = ((felt != counts) | said.unlike) & ~said.ordinary
+    else:
+        replaced = felt != counts
     return counts, felt, np.isfinite(counts) & ~replaced & ~special
 
 

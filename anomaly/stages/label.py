@@ -21,7 +21,7 @@ from anomaly.ports.labels import Adjustment, Label, Labels, LabelWord, Snooze, V
 from anomaly.stages.effects import Effect, effect_of
 from anomaly.stages.labelled import drafted, factors_of, known_incident
 
-__all__ = ["Effect", "effect_of", "give", "move_thresholds", "refuse_incomplete", "snooze", "take_back"]
+__all__ = ["Effect", "Label", "Snooze", "effect_of", "give", "move_thresholds", "snooze", "take_back"]
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ are drafted from an incident.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection.adjusting import factors
+from anomaly.detection.cleaning import usual
 from anomaly.detection.evidence import FROZEN, SILENCE
 from anomaly.detection.incidents import Incident
 from anomaly.exceptions import UnknownIncidentError
@@ -21,6 +23,7 @@ from anomaly.groups import Group, TimeRange
 from anomaly.ports import Store
 from anomaly.ports.labels import Adjustment, Label, LabelWord, Via
 
+Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 TOGETHER = "together"
@@ -96,7 +99,7 @@ def since(incident: Incident, step: timedelta) -> datetime:
 
 def factors_of(held: Iterable[Label]) -> dict[str, float]:
     """What the labels that hold make of each variable's probability; 1 for variables that are not in it."""
-    said = sorted(held, key=lambda label: (label.given_at, label.id or 0))
+    said = sorted(held, key=lambda label: (label.given_at, math.inf if label.id is None else label.id))  # drafts last
     return factors((label.word, label.moved) for label in said)
 
 
@@ -151,6 +154,22 @@ def taught(held: Iterable[Label], names: Sequence[str], within: TimeRange, incid
         rows = [row[name] for name in label.variables if name in row]
         (alarms if label.word == "false_alarm" else unlike)[rows, part] = True
     return Taught(unlike, alarms & ~unlike)
+
+
+def relearned(counts: Floats, felt: Floats, said: Taught, step: timedelta) -> Floats:
+    """(V, T) what a fit sees of the history: false alarms as counted, what is unlike anything ordinary with stand-ins.
+
+    Args:
+        counts: (V, T) as they are.
+        felt: (V, T) with stand-ins where an interval was anomalous.
+    """
+    seen = np.where(said.ordinary, counts, felt)
+    bare = said.unlike & (seen == counts)  # told as part of the incident, though nothing was anomalous there
+    rows = np.flatnonzero(bare.any(axis=1))
+    if rows.size:
+        stand_ins = usual(seen[rows], said.unlike[rows], step)
+        seen[rows] = np.where(bare[rows] & np.isfinite(stand_ins), stand_ins, seen[rows])
+    return seen
 
 
 def _part(within: TimeRange, start: datetime, end: datetime) -> slice:

@@ -9,7 +9,7 @@ TensorFlow is imported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
@@ -38,13 +38,17 @@ from anomaly.ports import (
     Store,
 )
 from anomaly.ports.judgements import Judgement, Judgements
+from anomaly.ports.labels import Adjustment, Labels
 from anomaly.stages import circumstances
+from anomaly.stages.labelled import served_alike
 from anomaly.stages.memory import felt_counts
 
 log = logging.getLogger(__name__)
 
 CELLS_AT_ONCE = 1_000_000
 """Variables x intervals that are judged, checked and written at a time; what they look back on comes on top."""
+UNADJUSTED: Mapping[str, float] = {}
+"""Thresholds as the fit made them."""
 CATCH_UP = timedelta(days=7)
 """So far back, intervals that failed runs left without predictions are judged with the next range."""
 
@@ -95,12 +99,14 @@ def predict(
     forecaster: ForecasterLoader,
     now: datetime,
     judgements: Judgements | None = None,
+    labels: Labels | None = None,
 ) -> PredictReport:
     """Judges the range ``[start, end)``, and again the late intervals before it, whose counts may have changed.
 
     Args:
         judgements: where it is noted under what each interval was judged; without it, no alert of the range can be
             derived again.
+        labels: what people have said moves thresholds, from an interval on; without it, nobody has said anything.
 
     Raises:
         InvalidRangeError: empty, reversed, naive or off the grid.
@@ -117,18 +123,19 @@ def predict(
         )
     within = _with_what_may_have_changed(group, requested, store)
 
+    adjustments = () if labels is None else labels.adjustments(group)
     predictions = anomalies = unjudged = 0
     judged: set[str] = set()
     versions = []
     for fit, part in served_by(store.champions(group, within), within):
         champion = load_champion(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
         versions.append(fit.model_version or 0)
-        for piece in part.chunks(max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
-            made = judge(group, champion, piece, store, now)
+        for piece, factors in _pieces(adjustments, part, max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
+            made = judge(group, champion, piece, store, now, factors)
             checks.predictions(group, made, piece)
             anomalies += store.write_predictions(group, made)
             if judgements is not None:
-                judgements.note(group, _noted(group, champion, piece, store, now))
+                judgements.note(group, _noted(group, champion, piece, store, now, factors))
             known = np.isfinite(made.predicted)
             predictions += int(known.sum())
             unjudged += int((np.isfinite(made.observed) & ~known).sum())
@@ -169,6 +176,15 @@ def served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fit
         begin = max(serves_from, within.start)
         if begin < until:
             yield latest[serves_from], TimeRange(begin, until, within.step)
+
+
+def _pieces(
+    adjustments: Sequence[Adjustment], within: TimeRange, intervals: int
+) -> Iterator[tuple[TimeRange, Mapping[str, float]]]:
+    """The range in pieces of so many intervals at most, each with the factors that serve all of it."""
+    for alike, factors in served_alike(adjustments, within):
+        for piece in alike.chunks(intervals):
+            yield piece, factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +235,19 @@ def load_champion(
     )
 
 
-def judge(group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime) -> Predictions:
-    """Judges the range, from the history that windows and tests look back to."""
+def judge(
+    group: Group,
+    champion: Champion,
+    within: TimeRange,
+    store: Store,
+    now: datetime,
+    factors: Mapping[str, float] = UNADJUSTED,
+) -> Predictions:
+    """Judges the range, from the history that windows and tests look back to.
+
+    Args:
+        factors: by variable, on the probability behind its thresholds, in all of the range; 1 where it has none.
+    """
     fitted, transform = champion.fitted, champion.transform
     variables = tuple(f.variable for f in fitted)
     known = within.widened(before=needed_before([panel.window for panel in champion.panels], group.interval))
@@ -228,7 +255,7 @@ def judge(group: Group, champion: Champion, within: TimeRange, store: Store, now
     observed = store.read_counts(group, variables, known).counts
     evidence = Evidence([f.tests for f in fitted], step=group.interval, transform=transform)
     direction = group.threshold.direction
-    limits = np.array([limit(f.tail_probability, direction) for f in fitted])
+    limits = np.array([limit(f.tail_probability * factors.get(f.variable.name, 1.0), direction) for f in fitted])
     past = _past(group, champion, known, observed, first, store, now)
     walked = walk(past, champion.panels, evidence, limits, group.threshold)
     counted = np.isfinite(observed[:, first:])
@@ -252,7 +279,9 @@ def judge(group: Group, champion: Champion, within: TimeRange, store: Store, now
     )
 
 
-def _noted(group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime) -> list[Judgement]:
+def _noted(
+    group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime, factors: Mapping[str, float]
+) -> list[Judgement]:
     variables = [f.variable for f in champion.fitted]
     return circumstances.judgements(
         group,
@@ -261,7 +290,7 @@ def _noted(group: Group, champion: Champion, within: TimeRange, store: Store, no
         fit_id=champion.fit.id,
         variables=variables,
         filling=store.filling(variables, completeness.ages(group.lateness, group.interval)),
-        adjustments={},
+        adjustments=factors,
         at=now,
     )
 

@@ -14,6 +14,7 @@ from anomaly.detection.evidence import ANY, SINGLE, FittedTest
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import DataChecks, Fit, FittedVariable, Forecaster, Predictions, Variable
+from anomaly.ports.labels import Labels
 from anomaly.stages.predict import PredictReport, predict
 from tests.stages.conftest import HOUR, START
 
@@ -42,6 +43,7 @@ class Watched:
     store: PostgresStore
     checks: DataChecks
     variables: tuple[Variable, ...]
+    labels: Labels | None = None
 
     def predict(self, first: int, last: int) -> PredictReport:
         return predict(
@@ -53,6 +55,7 @@ class Watched:
             artifacts=NoNetworks(),
             forecaster=NoNetworks(),
             now=START,
+            labels=self.labels,
         )
 
     def promote(
