@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from anomaly.cli.detect import detect
 from anomaly.cli.explain import explain
+from anomaly.cli.reproduce import reproduce
 from anomaly.cli.simulate import simulate
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
 
@@ -94,6 +95,7 @@ app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
 app.command()(simulate)
 app.command()(explain)
+app.command()(reproduce)
 app.command()(detect)
 
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of a group, as its file is called.")]
