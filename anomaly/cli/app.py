@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from anomaly.cli.detect import detect
 from anomaly.cli.explain import explain
+from anomaly.cli.init import init
 from anomaly.cli.reproduce import reproduce
 from anomaly.cli.simulate import simulate
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
@@ -93,6 +94,7 @@ groups_app = typer.Typer(help="The group files.", no_args_is_help=True)
 database_app = typer.Typer(help="The metadata database.", no_args_is_help=True)
 app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
+app.command()(init)
 app.command()(simulate)
 app.command()(explain)
 app.command()(reproduce)
