@@ -77,7 +77,8 @@ class Labels(Protocol):
         """Keeps it in the place of the incident's earlier label, if any, and returns it with its id.
 
         One without an incident takes the place of another of the same stretch and variables. The same word, reason
-        and author again, and one given earlier than the one that holds, change nothing and return what is there.
+        and author again, and one given earlier than the one that holds, change nothing and return what is there. What
+        was given at that very moment already, and replaced or taken back since, stays so: it is a replay.
         """
 
     def take_back(self, label: Label, *, at: datetime) -> None:

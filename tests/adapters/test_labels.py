@@ -113,7 +113,9 @@ def test_a_label_that_was_taken_back_holds_no_more_and_can_be_given_again(
     first = labels.give(_label(incident_id=incident_id))
     labels.take_back(first, at=START + 6 * HOUR)
     assert labels.labels(group) == ()
-    again = labels.give(_label(incident_id=incident_id))
+    labels.give(_label(incident_id=incident_id))
+    assert labels.labels(group) == ()  # the same request, replayed
+    again = labels.give(_label(incident_id=incident_id, given_at=START + 7 * HOUR))
     assert again.id != first.id
     assert labels.of_incidents([incident_id]) == {incident_id: again}
 

@@ -84,7 +84,7 @@ def test_an_interval_that_is_labelled_a_false_alarm_is_learned_from_although_it_
     variables = workplace.store.variables(workplace.group)
     judged = np.tile(counts, (2, 1))
     felt, kinds = judged.copy(), np.full(judged.shape, "", dtype="<U16")
-    felt[:, SAID[0] : SAID[1]], kinds[:, SAID[0] : SAID[1]] = 60.0, "surge"
+    felt[:, SAID[0] : SAID[1]], kinds[:, SAID[0] : SAID[1]] = 60.5, "surge"
     others = dict.fromkeys(("predicted", "lower", "upper", "residuals", "outlook"), judged)
     others["tail_probabilities"] = np.full(judged.shape, 1e-3)
     workplace.store.save_fit(Fit("f0", workplace.group.name, within, {}, 1, "promoted", serves_from=START))

@@ -37,7 +37,16 @@ class PostgresLabels:
         with metadata_cursor(self._arguments) as cursor:
             # Two at once for the same incident take turns: the second sees what the first has said.
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"labels {label.group}",))
-            before = self._in_its_place(cursor, label)
+            place, values = _place(label)
+            replayed = _labels(
+                cursor,
+                f"{place} AND given_at = %s AND word = %s AND reason = %s AND author = %s",
+                (*values, label.given_at, *_said(label)),
+                held="true",
+            )
+            if replayed:
+                return replayed[0]
+            before = next(iter(_labels(cursor, place, values)), None)
             if before is not None:
                 if _said(before) == _said(label) or before.given_at > label.given_at:
                     return before
@@ -52,17 +61,6 @@ class PostgresLabels:
             )
             (number,) = cast("tuple[int]", cursor.fetchone())
         return replace(label, id=number)
-
-    def _in_its_place(self, cursor: psycopg2.extensions.cursor, label: Label) -> Label | None:
-        if label.incident_id is not None:
-            found = _labels(cursor, "incident_id = %s", (label.incident_id,))
-        else:
-            found = _labels(
-                cursor,
-                "incident_id IS NULL AND group_name = %s AND starts = %s AND ends = %s AND variables = %s",
-                (label.group, label.start, label.end, list(label.variables)),
-            )
-        return found[0] if found else None
 
     def take_back(self, label: Label, *, at: datetime) -> None:
         with metadata_cursor(self._arguments) as cursor:
@@ -131,15 +129,25 @@ class PostgresLabels:
             return tuple(Adjustment(*row) for row in cursor.fetchall())
 
 
+def _place(label: Label) -> tuple[str, tuple[Any, ...]]:
+    """What the label is of, as a condition: no two that hold are of the same."""
+    if label.incident_id is not None:
+        return "incident_id = %s", (label.incident_id,)
+    return (
+        "incident_id IS NULL AND group_name = %s AND starts = %s AND ends = %s AND variables = %s",
+        (label.group, label.start, label.end, list(label.variables)),
+    )
+
+
 def _said(label: Label) -> tuple[str, str, str]:
     return label.word, label.reason, label.author
 
 
-def _labels(cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any]) -> tuple[Label, ...]:
+def _labels(
+    cursor: psycopg2.extensions.cursor, condition: str, values: Sequence[Any], *, held: str = "replaced_at IS NULL"
+) -> tuple[Label, ...]:
     """Those that hold, by start."""
-    cursor.execute(
-        f"SELECT {_LABEL} FROM labels WHERE {condition} AND replaced_at IS NULL ORDER BY starts, id", tuple(values)
-    )
+    cursor.execute(f"SELECT {_LABEL} FROM labels WHERE {condition} AND {held} ORDER BY starts, id", tuple(values))
     return tuple(
         Label(
             id=row[0],
