@@ -11,6 +11,7 @@ Messages say what was found, where, and what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 
 class AnomalyError(Exception):
@@ -50,7 +51,15 @@ class CountsNotReadyError(TransientError):
 
 
 class SlackUnavailableError(TransientError):
-    """Slack did not take the message: rate limit, time-out, or a server-side failure. The outbox keeps it."""
+    """Slack did not take the message: rate limit, time-out, or a server-side failure. The outbox keeps it.
+
+    Args:
+        retry_after: how long Slack asks to be left alone.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ConfigurationError(PermanentError):

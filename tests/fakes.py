@@ -7,13 +7,33 @@ beside the real adapter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from anomaly.detection.grid import CountGrid
 from anomaly.exceptions import MessageGoneError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import ChartData, EventSource, HistorySummary, Incident, Links, Posted, Predictions, RejectedRow
+from anomaly.ports import (
+    NO_REMARKS,
+    ChartData,
+    EventSource,
+    HistorySummary,
+    Incident,
+    Links,
+    Posted,
+    Predictions,
+    RejectedRow,
+)
+from anomaly.ports.posts import Digest, News, Remarks, Weekly
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply in an incident's thread."""
+
+    incident: Incident
+    news: News
+    broadcast: bool
 
 
 @dataclass
@@ -27,26 +47,95 @@ class RecordedChannel:
     """Raised by every call while it is set."""
     posted: dict[str, Posted] = field(default_factory=dict)
     """Where it was posted, by outbox key; without what somebody has deleted."""
+    replies: dict[str, Reply] = field(default_factory=dict)
+    """By outbox key."""
+    digests: dict[str, Digest] = field(default_factory=dict)
+    weeklies: dict[str, Weekly] = field(default_factory=dict)
+    pointers: dict[str, tuple[str, Incident]] = field(default_factory=dict)
+    """Channel and incident, by outbox key."""
+    channels: list[str | None] = field(default_factory=list)
+    """Of each message of `messages`."""
+    remarks: list[Remarks] = field(default_factory=list)
+    """Of each message and edit, in their order."""
     _count: int = field(default=0, init=False)
 
-    def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:
+    def post(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        png: bytes,
+        links: Links,
+        key: str,
+        channel: str | None = None,
+        remarks: Remarks = NO_REMARKS,
+    ) -> Posted:
+        assert png
+        done = self._once(key)
+        if not done.found:
+            self.messages[key] = incident
+            self.channels.append(channel)
+            self.remarks.append(remarks)
+        return done
+
+    def update(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        links: Links,
+        png: bytes | None = None,
+        remarks: Remarks = NO_REMARKS,
+    ) -> Posted:
+        self._answer()
+        posted = self._there(incident)
+        self.edits.append(incident)
+        self.remarks.append(remarks)
+        return posted
+
+    def reply(self, group: Group, incident: Incident, news: News, *, key: str, broadcast: bool = False) -> Posted:
+        self._answer()
+        self._there(incident)
+        done = self._once(key)
+        if not done.found:
+            self.replies[key] = Reply(incident, news, broadcast)
+        return done
+
+    def point(self, group: Group, incident: Incident, *, channel: str, links: Links, key: str) -> Posted:
+        done = self._once(key)
+        if not done.found:
+            self.pointers[key] = channel, incident
+        return done
+
+    def digest(self, group: Group, digest: Digest, *, links: Links, key: str) -> Posted:
+        done = self._once(key)
+        if not done.found:
+            self.digests[key] = digest
+        return done
+
+    def weekly(self, group: Group, weekly: Weekly, *, links: Links, key: str) -> Posted:
+        done = self._once(key)
+        if not done.found:
+            self.weeklies[key] = weekly
+        return done
+
+    def _answer(self) -> None:
         if self.down is not None:
             raise self.down
-        assert png
-        if key not in self.posted:
-            self.messages[key] = incident
-            self._count += 1
-            self.posted[key] = Posted("C1", f"{self._count}.0", f"http://slack/{self._count}")
+
+    def _once(self, key: str) -> Posted:
+        self._answer()
+        if key in self.posted:
+            return replace(self.posted[key], found=True)
+        self._count += 1
+        self.posted[key] = Posted("C1", f"{self._count}.0", f"http://slack/{self._count}")
         return self.posted[key]
 
-    def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:
-        if self.down is not None:
-            raise self.down
+    def _there(self, incident: Incident) -> Posted:
         for posted in self.posted.values():
             if posted.ts == incident.slack_ts:
-                self.edits.append(incident)
                 return posted
-        raise MessageGoneError(f"no message {incident.slack_ts} to edit")
+        raise MessageGoneError(f"no message {incident.slack_ts}")
 
     def delete(self, ts: str) -> None:
         """As somebody in the channel would."""

@@ -1,7 +1,8 @@
 """What people read about an incident: the words, and the Slack message made of them.
 
-In: a group, an incident, links. Out: plain strings for charts, and Block Kit for Slack. Pure, so that the chart
-and the message always say the same thing in the same words; sending is `anomaly.adapters.slack`.
+In: a group, an incident, what people said of it, links. Out: plain strings for charts, and Block Kit for Slack. Pure,
+so that the chart and the message always say the same thing in the same words; sending is `anomaly.adapters.slack`, and
+what is said beside the message of an incident is in `anomaly.adapters.replies` and `anomaly.adapters.group_posts`.
 
 The limits are Slack's own (https://docs.slack.dev/reference/block-kit/blocks). Text that users chose is escaped
 and shortened here, never passed on as markup: a variable may be called ``<!channel>``.
@@ -18,7 +19,9 @@ from zoneinfo import ZoneInfo
 from anomaly.detection.causes import Shared
 from anomaly.groups import Group
 from anomaly.groups.model import TOTAL
-from anomaly.ports import Incident, IncidentVariable, Links
+from anomaly.ports import NO_REMARKS, Incident, IncidentVariable, Links
+from anomaly.ports.labels import Label, Snooze
+from anomaly.ports.posts import Remarks
 
 Block = dict[str, Any]
 
@@ -27,6 +30,7 @@ ALT_TEXT_LIMIT = 2000
 LISTED = 8
 """Variables with a line of their own; the rest is named in one more line, as far as it goes."""
 NAME_LIMIT = 80
+REASON_LIMIT = 300
 OTHERS_LIMIT = 400
 
 EVERYTHING = "all variables together"
@@ -35,6 +39,9 @@ EVERYTHING = "all variables together"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HAPPENED = {"drop": "dropped", "surge": "surged", "silent": "fell silent", "frozen": "froze", "shift": "shifted"}
 _HOURS_PER_YEAR = 365.25 * 24
+_MARKS = {"critical": ":red_circle:", "high": ":large_orange_circle:", "low": ":large_yellow_circle:"}
+_LABELLED = {"real": "Labelled real", "false_alarm": "Labelled false alarm", "expected": "Labelled expected"}
+_BUTTONS = {"real": "Real", "false_alarm": "False alarm", "expected": "Expected…"}
 
 
 # --- words ----------------------------------------------------------------------------------------------------
@@ -47,6 +54,11 @@ def headline(incident: Incident, *, name_limit: int = NAME_LIMIT) -> str:
     if count == 1 and total_of(incident) not in {None, incident.departed[0]}:
         who = f"{who} and {EVERYTHING}"
     return f"{incident.group}: {who} {_happened(incident.kind)}"
+
+
+def kind_words(kind: str) -> str:
+    """The kind as a noun: ``drop``, ``silence``, ``frozen counts``, ``new level``."""
+    return {"silent": "silence", "frozen": "standstill", "shift": "new level"}.get(kind, kind)
 
 
 def called(variable: str) -> str:
@@ -197,39 +209,101 @@ def fallback_text(group: Group, incident: Incident) -> str:
     """The one line for notifications and screen readers, escaped."""
     span = span_words(incident.start, incident.end, group.zone)
     rarity = return_period_words(incident.return_period_hours)
-    return escaped(f"{headline(incident)}, {span} ({incident.severity}, {rarity}): {state_words(incident)}")
+    return escaped(f"{status_word(incident)}: {headline(incident)}, {span} ({rarity}): {state_words(incident)}")
 
 
-def incident_blocks(group: Group, incident: Incident, *, links: Links, file_id: str | None) -> list[Block]:
-    """The message: header, facts, the worst variables, the chart, and where to look further.
+def status_word(incident: Incident) -> str:
+    """How things stand, in a word or two: ``Critical``, ``Resolved after 25 h``, ``Withdrawn``."""
+    if incident.withdrawn:
+        return "Withdrawn"
+    if incident.resolved:
+        return f"Resolved after {duration_words(incident.end - incident.start)}"
+    return sentence(incident.severity)
+
+
+def incident_blocks(
+    group: Group,
+    incident: Incident,
+    *,
+    links: Links,
+    file_id: str | None,
+    remarks: Remarks = NO_REMARKS,
+    buttons: bool = False,
+) -> list[Block]:
+    """The message: header, what people said, facts, the worst variables, the chart, buttons, and where to look further.
 
     Args:
         file_id: the uploaded chart, or None while Slack has not finished processing it.
+        buttons: whether to label and to snooze; an incident that was withdrawn has none.
     """
     return [
         _header(incident),
+        *_remarks(group, remarks),
         _facts(group, incident),
         # The header and the facts have said it all of a single variable.
-        *([_section(_variable_lines(incident))] if len(incident.variables) > 1 else []),
-        *([_section(_in_common(incident))] if incident.shared else []),
+        *([section(_variable_lines(incident))] if len(incident.variables) > 1 else []),
+        *([section(_in_common(incident))] if incident.shared else []),
         _chart(group, incident, file_id),
-        _context(group, links),
+        *([_buttons(incident)] if buttons and not incident.withdrawn and incident.id is not None else []),
+        _context(group, incident, links),
     ]
 
 
 def _header(incident: Incident) -> Block:
-    mark = ":white_check_mark:" if incident.resolved or incident.withdrawn else ":red_circle:"
-    text = _fitting(headline(incident), HEADER_LIMIT - len(mark) - 1)
+    over = incident.resolved or incident.withdrawn
+    mark = ":white_check_mark:" if over else mark_of(incident)
+    text = fitting(f"{status_word(incident)} · {headline(incident)}", HEADER_LIMIT - len(mark) - 1)
     return {"type": "header", "text": {"type": "plain_text", "text": f"{mark} {text}", "emoji": True}}
+
+
+def mark_of(incident: Incident) -> str:
+    """The colour of its severity."""
+    return _MARKS[incident.severity]
+
+
+def _remarks(group: Group, remarks: Remarks) -> list[Block]:
+    """What people wrote is shown as plain text: nothing in it is markup."""
+    said = [f":label: {escaped(label_words(remarks.label))}"] if remarks.label else []
+    said += [f":zzz: {escaped(snooze_words(group, remarks.snooze))}"] if remarks.snooze else []
+    return [{"type": "section", "text": {"type": "plain_text", "text": words, "emoji": True}} for words in said]
+
+
+def label_words(label: Label) -> str:
+    """``Labelled false alarm by Ann: we are migrating``."""
+    return f"{_LABELLED[label.word]} by {shortened(label.author, NAME_LIMIT)}{_because(label.reason)}"
+
+
+def snooze_words(group: Group, snooze: Snooze) -> str:
+    """``Snoozed by Ann until 12 May 2026 14:00: we are migrating``."""
+    until = moment_words(snooze.end, group.zone)
+    return f"Snoozed by {shortened(snooze.author, NAME_LIMIT)} until {until}{_because(snooze.reason)}"
+
+
+def _because(reason: str) -> str:
+    return f": {shortened(reason, REASON_LIMIT)}" if reason.strip() else ""
+
+
+def _buttons(incident: Incident) -> Block:
+    value = str(incident.id)
+    labels = [
+        {"type": "button", "action_id": f"label:{word}", "value": value, "text": _plain(shown)}
+        for word, shown in _BUTTONS.items()
+    ]
+    snooze = {"type": "button", "action_id": "snooze", "value": value, "text": _plain("Snooze…")}
+    return {"type": "actions", "elements": [*labels, snooze]}
+
+
+def _plain(text: str) -> Block:
+    return {"type": "plain_text", "text": text}
 
 
 def _facts(group: Group, incident: Incident) -> Block:
     facts = {
         "When": span_words(incident.start, incident.end, group.zone),
-        "State": _sentence(state_words(incident)),
-        "Severity": _sentence(incident.severity),
-        "By chance": _sentence(return_period_words(incident.return_period_hours)),
-        "Observed": _sentence(_observed(incident)),
+        "State": sentence(state_words(incident)),
+        "Severity": f"{sentence(incident.severity)} {kind_words(incident.kind)}",
+        "By chance": sentence(return_period_words(incident.return_period_hours)),
+        "Observed": sentence(_observed(incident)),
     }
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
     return {"type": "section", "fields": fields}
@@ -247,7 +321,7 @@ def _observed(incident: Incident) -> str:
 
 
 def _in_common(incident: Incident) -> str:
-    return f"*In common:* {'; '.join(shared_words(shared, _code) for shared in incident.shared)}"
+    return f"*Probable common cause:* {'; '.join(shared_words(shared, code) for shared in incident.shared)}"
 
 
 def _variable_lines(incident: Incident) -> str:
@@ -265,7 +339,7 @@ def _variable_lines(incident: Incident) -> str:
 
 def _variable_line(part: IncidentVariable, usual: str) -> str:
     kind = "" if part.kind == usual else f", {_happened(part.kind)}"
-    name = f"*{_sentence(EVERYTHING)}*" if part.variable == TOTAL else _code(part.variable)
+    name = f"*{sentence(EVERYTHING)}*" if part.variable == TOTAL else code(part.variable)
     return f"•  {name}  {escaped(observed_words(part) + kind)}"
 
 
@@ -273,7 +347,7 @@ def _others(others: tuple[IncidentVariable, ...]) -> str:
     names: list[str] = []
     length = 0
     for part in others:
-        name = _code(part.variable)
+        name = code(part.variable)
         length += len(name) + 2
         if length > OTHERS_LIMIT:
             return ", ".join([*names, "…"])
@@ -283,29 +357,39 @@ def _others(others: tuple[IncidentVariable, ...]) -> str:
 
 def _chart(group: Group, incident: Incident, file_id: str | None) -> Block:
     if file_id is None:
-        return _mrkdwn_context(["_Slack is still processing the chart._"])
+        return mrkdwn_context(["_Slack is still processing the chart._"])
     alt = f"Chart: observed and expected counts, residuals and thresholds. {headline(incident)}, " + span_words(
         incident.start, incident.end, group.zone
     )
     return {"type": "image", "slack_file": {"id": file_id}, "alt_text": alt[:ALT_TEXT_LIMIT]}
 
 
-def _context(group: Group, links: Links) -> Block:
-    given = {"Airflow run": links.airflow_run, "Model": links.model, "Data Docs": links.data_docs}
+def _context(group: Group, incident: Incident, links: Links) -> Block:
+    given = {
+        "Review": links.incident(incident),
+        "Airflow run": links.airflow_run,
+        "Model": links.model,
+        "Data Docs": links.data_docs,
+    }
     parts = [f"Owner: {escaped(shortened(group.owner, NAME_LIMIT))}"]
-    parts += [f"<{_address(address)}|{name}>" for name, address in given.items() if address]
-    return _mrkdwn_context(["  ·  ".join(parts)])
+    parts += [linked(name, address) for name, address in given.items() if address]
+    return mrkdwn_context(["  ·  ".join(parts)])
 
 
-def _mrkdwn_context(texts: list[str]) -> Block:
+def linked(words: str, address: str) -> str:
+    """Escaped words that lead to an address."""
+    return f"<{_address(address)}|{words}>"
+
+
+def mrkdwn_context(texts: list[str]) -> Block:
     return {"type": "context", "elements": [{"type": "mrkdwn", "text": text} for text in texts]}
 
 
-def _section(text: str) -> Block:
+def section(text: str) -> Block:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
-def _code(name: str) -> str:
+def code(name: str) -> str:
     """A variable's name as code, where nothing in it is markup."""
     shown = escaped(shortened(name, NAME_LIMIT)).replace("`", "'")
     return f"`{shown}`"
@@ -315,7 +399,7 @@ def _address(url: str) -> str:
     return escaped(url).replace("|", "%7C")
 
 
-def _fitting(text: str, limit: int) -> str:
+def fitting(text: str, limit: int) -> str:
     """Escaped text of at most `limit` characters, never cut inside an entity."""
     size = limit
     while len(escaped(shortened(text, size))) > limit:
@@ -323,7 +407,7 @@ def _fitting(text: str, limit: int) -> str:
     return escaped(shortened(text, size))
 
 
-def _sentence(words: str) -> str:
+def sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 

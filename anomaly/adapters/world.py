@@ -28,6 +28,7 @@ from anomaly.ports import (
 from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
 from anomaly.ports.labels import Labels
+from anomaly.ports.posts import Posts
 from anomaly.ports.review import Overviews
 from anomaly.ports.reviews import Reviews
 
@@ -66,6 +67,11 @@ class World:
         from anomaly.adapters.postgres.review import PostgresOverviews
 
         return PostgresOverviews(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def posts(self) -> Posts:
+        from anomaly.adapters.postgres.posts import PostgresPosts
+
+        return PostgresPosts(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def source(self, group: Group) -> EventSource:
         from anomaly.adapters.postgres.source import PostgresSource
@@ -118,4 +124,6 @@ class World:
         from anomaly.adapters.slack import SlackChannel
 
         connection = self.connection(group.slack.connection)
-        return SlackChannel(token=connection.password or "", base_url=connection.extra.get("base_url"))
+        extra = connection.extra
+        clicks_arrive = bool(extra.get("app_token") or extra.get("signing_secret"))
+        return SlackChannel(token=connection.password or "", base_url=extra.get("base_url"), buttons=clicks_arrive)

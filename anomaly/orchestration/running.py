@@ -121,8 +121,31 @@ def run_alert(
         channel=world.channel(group),
         links=links(world.settings, group, airflow_run=airflow_run),
         now=clock(),
+        labels=world.labels(),
+        posts=world.posts(),
     )
     return _record(store, group, "alert", within, done, began=began, at=clock())
+
+
+def run_tell(world: World, group: Group, *, clock: Clock = utc_now) -> str:
+    """Delivers what there is to say now, without looking for incidents; in words, what that was.
+
+    Of no range of intervals, so no record is left of it.
+    """
+    from anomaly.stages import telling
+
+    done = telling.tell(
+        group,
+        store=world.store(),
+        charts=world.charts(),
+        chart_store=world.chart_store(),
+        channel=world.channel(group),
+        links=links(world.settings, group),
+        now=clock(),
+        labels=world.labels(),
+        posts=world.posts(),
+    )
+    return str(done)
 
 
 def run_prepare(world: World, group: Group, until: datetime, *, clock: Clock = utc_now) -> tuple[Fit, Done]:
@@ -180,7 +203,19 @@ def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_n
 def links(settings: Settings, group: Group, *, airflow_run: str | None = None) -> Links:
     """Addresses for the messages of a group."""
     model = f"{settings.link_mlflow}/#/models/anomaly.{group.name}" if settings.link_mlflow else None
-    return Links(airflow_run=airflow_run, model=model, data_docs=settings.link_data_docs)
+    return Links(
+        airflow_run=airflow_run,
+        model=model,
+        data_docs=settings.link_data_docs,
+        review=review_address(settings),
+    )
+
+
+def review_address(settings: Settings, path: str = "") -> str | None:
+    """Address of a review page, such as ``incidents/7``, when `ANOMALY_LINK_AIRFLOW` is set."""
+    if settings.link_airflow is None:
+        return None
+    return "/".join([settings.link_airflow.rstrip("/"), "anomaly", *filter(None, [path])])
 
 
 def airflow_run_address(settings: Settings, dag_id: str, run_id: str) -> str | None:

@@ -25,6 +25,7 @@ from anomaly.detection.incidents import IncidentVariable as IncidentVariable
 from anomaly.detection.incidents import Place as Place
 from anomaly.detection.incidents import Said as Said
 from anomaly.groups import Group, TimeRange
+from anomaly.ports.posts import Digest, News, Remarks, Weekly
 
 Floats = NDArray[np.float64]
 Status = Literal["fitted", "new", "dead", "constant", "sparse"]
@@ -592,20 +593,74 @@ class Posted:
 
 
 class Channel(Protocol):
-    """Slack, or whatever takes its Web API calls."""
+    """Slack, or whatever takes its Web API calls.
 
-    def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:
-        """One message with the chart. `key` travels in the message's metadata: posting the same key again
-        finds the message that is there and returns it.
+    `key` travels in the metadata of what is posted: posting the same key again finds what is there and returns it.
+    Every method raises `SlackUnavailableError` or `SlackRejectedError`.
+    """
 
-        Raises:
-            SlackUnavailableError, SlackRejectedError
+    def post(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        png: bytes,
+        links: Links,
+        key: str,
+        channel: str | None = None,
+        remarks: Remarks = NO_REMARKS,
+    ) -> Posted:
+        """One message with the chart.
+
+        Args:
+            channel: another than the group's.
         """
 
-    def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:
+    def update(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        links: Links,
+        png: bytes | None = None,
+        remarks: Remarks = NO_REMARKS,
+    ) -> Posted:
         """Edits the incident's message to what the incident is now; the chart stays unless there is a new one.
+    review: str | None = None
+    """Of the review pages, without a slash at the end."""
+
+    def incident(self, incident: Incident) -> str | None:
+        """The incident's review page."""
+        return f"{self.review}/incidents/{incident.id}" if self.review and incident.id is not None else None
+
+    def group(self, group: Group) -> str | None:
+        """The group's review page."""
+        return f"{self.review}/groups/{group.name}" if self.review else None
 
         Raises:
             MessageGoneError: somebody deleted the message.
-            SlackUnavailableError, SlackRejectedError
         """
+    found: bool = field(default=False, compare=False)
+    """Whether it was there already, posted by a run that died before it could note that."""
+
+
+NO_REMARKS = Remarks()
+
+    def reply(self, group: Group, incident: Incident, news: News, *, key: str, broadcast: bool = False) -> Posted:
+        """One reply in the thread of the incident's message.
+
+        Args:
+            broadcast: whether the channel sees it too.
+
+        Raises:
+            MessageGoneError: somebody deleted the message.
+        """
+
+    def point(self, group: Group, incident: Incident, *, channel: str, links: Links, key: str) -> Posted:
+        """One short message in another channel that leads to the incident's thread."""
+
+    def digest(self, group: Group, digest: Digest, *, links: Links, key: str) -> Posted:
+        """One message that lists incidents."""
+
+    def weekly(self, group: Group, weekly: Weekly, *, links: Links, key: str) -> Posted:
+        """One message with what was promised and observed."""

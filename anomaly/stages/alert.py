@@ -1,48 +1,31 @@
 """Alert: anomalies become incidents, incidents become messages, each told once.
 
-In: a range of intervals that predict has judged. Out: incidents in the store, and one message with a chart in
-the group's channel for each. Messages go through the outbox: what was enqueued is delivered exactly once, also
-when this is run twice, and later when Slack is down. While an incident goes on, and when it ends, its message
-is edited; the channel hears of it once.
+In: a range of intervals that predict has judged. Out: incidents in the store, and one thread in Slack for each that
+the group's policy wants told (`anomaly.stages.routing`). What is said goes through the outbox and out once
+(`anomaly.stages.telling`), also when this is run twice, and later when Slack is down. While an incident goes on, its
+message is edited; its thread hears what is materially new, and the channel only of what has become clearly worse.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from anomaly.detection.incidents import DELIVERY, Anomaly, Incident, gather
-from anomaly.exceptions import AnomalyError, MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import (
-    Channel,
-    ChartData,
-    Charts,
-    ChartStore,
-    ChartVariable,
-    FittedVariable,
-    Links,
-    OutboxEntry,
-    Store,
-)
+from anomaly.ports import Channel, Charts, ChartStore, Links, Store
+from anomaly.ports.labels import Labels
+from anomaly.ports.posts import Posts
+from anomaly.stages.chart_data import CHART_AFTER, CHART_BEFORE, chart_data
 from anomaly.stages.explaining import explained
+from anomaly.stages.telling import Desk, LowRank, tell_all, tell_report
+
+__all__ = ["CHART_AFTER", "CHART_BEFORE", "AlertReport", "alert", "chart_data"]
 
 log = logging.getLogger(__name__)
-
-CHART_VARIABLES = 4
-CHART_BEFORE = timedelta(days=4)
-CHART_AFTER = timedelta(days=1)
-LONGEST_WAIT = timedelta(hours=6)
-FIRST_WAIT = timedelta(minutes=1)
-MOST_DOUBLINGS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +43,7 @@ class AlertReport:
     withdrawn: int
     posted: int
     edited: int
+    replied: int
     waiting: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,7 +53,7 @@ class AlertReport:
         return (
             f"{self.anomalies:,} anomalous intervals; incidents: {self.opened} opened, {self.changed} changed, "
             f"{self.worse} clearly worse, {self.resolved} resolved, {self.withdrawn} withdrawn; "
-            f"messages: {self.posted} posted, {self.edited} edited, {self.waiting} waiting"
+            f"messages: {self.posted} posted, {self.edited} edited, {self.replied} replies, {self.waiting} waiting"
         )
 
 
@@ -84,8 +68,16 @@ def alert(
     channel: Channel,
     links: Links,
     now: datetime,
+    labels: Labels | None = None,
+    posts: Posts | None = None,
+    low_rank: LowRank | None = None,
 ) -> AlertReport:
     """Gathers the incidents that the range takes part in, and delivers what there is to say.
+
+    Args:
+        labels: what people said; None where nobody can label or snooze.
+        posts: None for no digests and no weekly posts.
+        low_rank: sends incidents to the digest that people's labels say little good of; None for none.
 
     Raises:
         InvalidRangeError: empty, reversed, naive or off the grid.
@@ -109,11 +101,10 @@ def alert(
         )
         matched, withdrawn = _matched([explained(group, i, around.anomalies, store) for i in gathered], before)
         saved = store.save_incidents(group, matched, withdrawn=[w.id for w in withdrawn if w.id is not None])
-        _enqueue([*saved, *(replace(w, withdrawn=True, resolved=True) for w in withdrawn)], store)
 
-    posted, edited, failures = _deliver(
-        group, store=store, charts=charts, chart_store=chart_store, channel=channel, links=links, now=now
-    )
+    desk = Desk(store, charts, chart_store, channel, links, labels, posts, *([low_rank] if low_rank else []))
+    gone = [replace(w, withdrawn=True, resolved=True) for w in withdrawn]
+    told = tell_all(group, desk, now=now, touched=[*saved, *gone])
     known = {b.id: b for b in before}
     report = AlertReport(
         start=within.start.isoformat(),
@@ -124,13 +115,10 @@ def alert(
         worse=sum(s.clearly_worse for s in saved),
         resolved=sum(s.resolved and not (s.id in known and known[s.id].resolved) for s in saved),
         withdrawn=len(withdrawn),
-        posted=posted,
-        edited=edited,
-        waiting=store.waiting(group),
+        **tell_report(group, told, store).as_dict(),
     )
     log.info("%s %s: %s", group.name, within, report)
-    if failures:
-        raise _worst(failures)
+    told.raise_worst()
     return report
 
 
@@ -181,163 +169,3 @@ def _matched(gathered: Sequence[Incident], before: Sequence[Incident]) -> tuple[
         else:
             matched.append(incident)
     return matched, left
-
-
-def _enqueue(incidents: Sequence[Incident], store: Store) -> None:
-    """A message for each incident that has none, a notice for each that has become clearly worse since the channel was
-    notified of it, an edit for each whose message says something else.
-
-    All follow from what is stored, not from what this run changed: a run that died before it came here is made
-    up for by the next one.
-    """
-    for incident in incidents:
-        if incident.id is None:
-            continue
-        if incident.slack_ts is None:
-            if not incident.withdrawn:
-                store.enqueue(incident.id, "post")
-        elif incident.clearly_worse:
-            store.enqueue(incident.id, "notice")
-        elif incident.told != digest(incident):
-            store.enqueue(incident.id, "update")
-
-
-_UNTOLD: dict[str, Any] = dict.fromkeys(DELIVERY)
-
-
-def digest(incident: Incident) -> str:
-    """Of what a message about the incident says; equal for incidents that read the same."""
-    said = json.dumps(asdict(replace(incident, **_UNTOLD)), default=_as_text, sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
-def _as_text(time: datetime | timedelta) -> str:
-    return time.astimezone(UTC).isoformat() if isinstance(time, datetime) else str(time)
-
-
-def _deliver(
-    group: Group,
-    *,
-    store: Store,
-    charts: Charts,
-    chart_store: ChartStore,
-    channel: Channel,
-    links: Links,
-    now: datetime,
-) -> tuple[int, int, list[AnomalyError]]:
-    told: Counter[bool] = Counter()
-    failures: list[AnomalyError] = []
-    with store.due(group, at=now) as entries:
-        for entry in entries:
-            incident = entry.incident
-            if incident.withdrawn and incident.slack_ts is None:
-                store.dropped(entry, reason="withdrawn before it was told", at=now)
-                continue
-            try:
-                posted = _tell(
-                    group,
-                    entry,
-                    store=store,
-                    charts=charts,
-                    chart_store=chart_store,
-                    channel=channel,
-                    links=links,
-                    now=now,
-                )
-                told[posted] += 1
-            except MessageGoneError as gone:
-                log.warning("the message of incident %s is gone; the next run posts a new one: %s", incident.id, gone)
-                store.message_gone(entry, at=now)
-            except (SlackUnavailableError, SlackRejectedError) as refused:
-                wait = min(FIRST_WAIT * 2 ** min(entry.attempts, MOST_DOUBLINGS), LONGEST_WAIT)
-                store.postponed(entry, error=str(refused), until=now + wait)
-                log.warning("message %s was not delivered, next try in %s: %s", entry.key, wait, refused)
-                failures.append(refused)
-    return told[True], told[False], failures
-
-
-def _tell(
-    group: Group,
-    entry: OutboxEntry,
-    *,
-    store: Store,
-    charts: Charts,
-    chart_store: ChartStore,
-    channel: Channel,
-    links: Links,
-    now: datetime,
-) -> bool:
-    """Posts the incident's message, or edits the one it has; whether it was posted."""
-    incident = entry.incident
-    png, chart = (None, None) if incident.withdrawn else _drawn(group, incident, store, charts, chart_store)
-    first = incident.slack_ts is None
-    if first and png is not None:
-        done = channel.post(group, incident, png=png, links=links, key=entry.key)
-    else:
-        done = channel.update(group, incident, links=links, png=png)
-    store.delivered(
-        entry,
-        channel=done.channel,
-        ts=done.ts,
-        permalink=done.permalink,
-        chart=chart,
-        told=digest(incident),
-        at=now,
-    )
-    return first
-
-
-def _drawn(
-    group: Group, incident: Incident, store: Store, charts: Charts, chart_store: ChartStore
-) -> tuple[bytes, str]:
-    """The chart, and where it is kept; drawing it again replaces it."""
-    png = charts.incident(chart_data(group, incident, store))
-    return png, chart_store.save(f"{group.name}/{incident.start:%Y-%m-%dT%H%M}Z-{incident.id}.png", png)
-
-
-def _worst(failures: Sequence[AnomalyError]) -> AnomalyError:
-    """What trying again cannot mend comes first."""
-    return next((f for f in failures if isinstance(f, SlackRejectedError)), failures[0])
-
-
-def chart_data(group: Group, incident: Incident, store: Store) -> ChartData:
-    """What an incident's chart shows, from the metadata alone."""
-    latest = store.predicted_until(group) or incident.end
-    shown = TimeRange(
-        max(group.floor(incident.start - CHART_BEFORE), group.first_interval()),
-        max(min(group.floor(incident.end + CHART_AFTER), latest + group.interval), incident.end),
-        group.interval,
-    )
-    by_name = {v.name: v for v in store.variables(group, left_out=True)}
-    names = [part.variable for part in incident.variables if part.variable in by_name][:CHART_VARIABLES]
-    variables = [by_name[name] for name in names]
-    counts = store.read_counts(group, variables, shown).counts
-    predictions = store.read_predictions(group, variables, shown)
-    fitted: dict[str, FittedVariable] = {}
-    # The first that judged the incident: a later one has other thresholds.
-    for fit in store.champions(group, group.range(incident.start, incident.end))[:1]:
-        fitted = {f.variable.name: f for f in store.fitted(fit.id, residuals=True, names=names) if f.distribution}
-
-    unknown = np.full(counts.shape, np.nan)
-    parts = []
-    for row, name in enumerate(names):
-        judged = fitted.get(name)
-        p = predictions
-        parts.append(
-            ChartVariable(
-                variable=name,
-                starts=shown.starts(),
-                observed=counts[row],
-                predicted=p.predicted[row] if p else unknown[row],
-                lower=p.lower[row] if p else unknown[row],
-                upper=p.upper[row] if p else unknown[row],
-                residuals=p.residuals[row] if p else unknown[row],
-                anomalous=p.kinds[row] != "" if p else np.zeros(len(shown), dtype=bool),
-                fitted_residuals=judged.residuals.astype(np.float64) if judged else np.empty(0),
-                distribution=judged.distribution if judged else "",
-                parameters=judged.parameters if judged else (),
-                residual_lower=judged.lower if judged else float("-inf"),
-                residual_upper=judged.upper if judged else float("inf"),
-            )
-        )
-    return ChartData(group=group, incident=incident, variables=tuple(parts))

@@ -165,9 +165,10 @@ def test_the_message_says_how_bad_it_is_and_what_is_in_common(group: Group, inci
     shared = (Shared("prefix", "dep_<delay>.", 2, 16, 0, 16), Shared("type", "date", 2, 2))
     told = replace(incident, severity="critical", shared=shared)
     texts = str(incident_blocks(group, told, links=Links(), file_id=None))
-    assert "*Severity*\\nCritical" in texts
-    assert "*In common:* 2 of 16 variables under `dep_&lt;delay&gt;.`, 0 of 16 others; 2 of 2" in texts
-    assert "(critical, once in 4.7 years)" in fallback_text(group, told)
+    assert "*Severity*\\nCritical drop" in texts
+    assert "*Probable common cause:* 2 of 16 variables under `dep_&lt;delay&gt;.`, 0 of 16 others; 2 of 2" in texts
+    assert fallback_text(group, told).startswith("Critical: carriers: 3 variables dropped")
+    assert "(once in 4.7 years)" in fallback_text(group, told)
 
 
 def test_an_incident_that_became_worse_says_what_it_was_when_it_was_told(incident: Incident) -> None:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from anomaly.adapters.messages import shortened
-from anomaly.adapters.slack import PROCESSING_WAITS, SlackChannel
+from anomaly.adapters.slack import PAUSES, PROCESSING_WAITS, SlackChannel
 from anomaly.exceptions import MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import Incident, Links, Posted
@@ -225,7 +225,7 @@ def test_a_rate_limit_is_waited_out(preview: Preview, channel: SlackChannel, gro
 def test_a_rate_limit_that_lasts_is_for_the_outbox(
     preview: Preview, channel: SlackChannel, group: Group, incident: Incident
 ) -> None:
-    preview.fail("chat.postMessage", LIMITED, status=429, headers={"Retry-After": "0"}, times=3)
+    preview.fail("chat.postMessage", LIMITED, status=429, headers={"Retry-After": "0"}, times=PAUSES + 1)
 
     with pytest.raises(SlackUnavailableError, match="ratelimited"):
         channel.post(group, incident, png=png(), links=NO_LINKS, key="k")
