@@ -6,10 +6,10 @@ comes back is already counted up per row. Moments are aware UTC.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 Row = TypeVar("Row")
 
@@ -246,3 +246,49 @@ class Overviews(Protocol):
     ) -> Page[Compared]: ...
 
     def compared_sum(self, fit_id: str) -> ComparedSum: ...
+
+
+# --- who asks, and what the scheduler knows ----------------------------------------------------------------------
+
+Action = Literal["read", "label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks."""
+
+    id: str
+    name: str
+    """Under which labels are signed."""
+    known_as: Any = None
+    """What the access checks know them by."""
+
+
+class Access(Protocol):
+    """The access checks of whoever shows the pages."""
+
+    @property
+    def person(self) -> Callable[..., Any]:
+        """A FastAPI dependency that gives the `Person`, or raises `HTTPException` 401 or 403."""
+
+    def permitted(self, person: Person, groups: Collection[str], action: Action) -> frozenset[str]:
+        """Those of the groups that the person may read, or label."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLink:
+    """A run of a group's DAG."""
+
+    id: str
+    state: str
+    address: str
+
+
+class Runs(Protocol):
+    """The runs of the groups' DAGs, as the scheduler knows them."""
+
+    def about(self, group: str, moment: datetime) -> RunLink | None:
+        """The latest run that was about the interval that begins at a moment."""
+
+    def latest(self, groups: Sequence[str]) -> Mapping[str, RunLink]:
+        """The latest run of each group."""
