@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly.local.slack_preview import blocks as block_kit
+from anomaly.local.slack_preview import views as modals
+from anomaly.local.slack_preview.interactions import Interactions
 from anomaly.local.slack_preview.storage import Record, Workspace
 
 BOT = {"user": "anomaly", "user_id": "U0ANOMALY0", "bot_id": "B0ANOMALY0", "team": "Preview", "team_id": "T0PREVIEW0"}
@@ -33,6 +35,7 @@ class Call:
     workspace: Workspace
     arguments: Mapping[str, Any]
     origin: str
+    interactions: Interactions
 
     def text(self, name: str, default: str | None = None) -> str:
         """An argument that must be there, unless there is a default."""
@@ -202,10 +205,46 @@ def _delete_file(call: Call) -> Record:
     return {}
 
 
+def _open_connection(call: Call) -> Record:
+    """Socket Mode: an address that takes one listener."""
+    return {"url": f"{call.origin.replace('http', 'ws', 1)}/socket?ticket={call.interactions.ticket()}"}
+
+
+def _open_view(call: Call) -> Record:
+    view = call.interactions.open(call.text("trigger_id"), _checked_view(call))
+    if view is None:
+        raise Refusal("expired_trigger_id")
+    return {"view": view}
+
+
+def _update_view(call: Call) -> Record:
+    view = call.interactions.update(call.text("view_id"), _checked_view(call))
+    if view is None:
+        raise Refusal("not_found")
+    return {"view": view}
+
+
+def _checked_view(call: Call) -> Record:
+    view = call.structure("view")
+    found = modals.problems(view)
+    if found:
+        raise Refusal("invalid_arguments", response_metadata={"messages": [f"[ERROR] {line}" for line in found]})
+    return dict(view)
+
+
+def _post_ephemeral(call: Call) -> Record:
+    channel = call.channel()
+    call.text("user")
+    call.interactions.whisper(channel["id"], call.text("text"))
+    return {"message_ts": call.workspace.new_ts(channel["id"])}
+
+
 METHODS: dict[str, Callable[[Call], Record]] = {
+    "apps.connections.open": _open_connection,
     "auth.test": _auth_test,
     "chat.delete": _delete_message,
     "chat.getPermalink": _permalink,
+    "chat.postEphemeral": _post_ephemeral,
     "chat.postMessage": _post_message,
     "chat.update": _update,
     "conversations.history": _history,
@@ -215,6 +254,8 @@ METHODS: dict[str, Callable[[Call], Record]] = {
     "files.delete": _delete_file,
     "files.getUploadURLExternal": _upload_url,
     "files.info": _file_info,
+    "views.open": _open_view,
+    "views.update": _update_view,
 }
 
 
