@@ -124,6 +124,20 @@ class Artifacts:
             with _file_errors(uri):
                 _write_whole(_file_path(uri), content)
 
+    def delete(self, uri: str) -> None:
+        """Takes what is under this URI away; nothing there is fine.
+
+        Raises:
+            ArtifactsUnavailableError, ConfigurationError: as for `read`.
+        """
+        if uri.startswith("s3://"):
+            bucket, key = _bucket_and_key(uri)
+            with _s3_errors(uri, self._s3_endpoint):
+                self._s3.delete_object(Bucket=bucket, Key=key)
+        else:
+            with _file_errors(uri):
+                _file_path(uri).unlink(missing_ok=True)
+
     def _read(self, uri: str) -> bytes:
         if uri.startswith("s3://"):
             bucket, key = _bucket_and_key(uri)

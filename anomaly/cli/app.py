@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from anomaly.cli.detect import detect
+from anomaly.cli.doctor import doctor
 from anomaly.cli.explain import explain
 from anomaly.cli.init import init
 from anomaly.cli.reproduce import reproduce
@@ -95,6 +96,7 @@ database_app = typer.Typer(help="The metadata database.", no_args_is_help=True)
 app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
 app.command()(init)
+app.command()(doctor)
 app.command()(simulate)
 app.command()(explain)
 app.command()(reproduce)
