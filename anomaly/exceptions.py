@@ -113,6 +113,10 @@ class IncompleteFitError(PermanentError):
     """A step of a fit was asked for before the steps that it builds on."""
 
 
+class NoSuchVersionError(PermanentError):
+    """A model version was named that is not there, or that cannot do what was asked of it."""
+
+
 class IncompleteCountsError(PermanentError):
     """A stage was asked for intervals that update has not counted yet."""
 

@@ -76,6 +76,7 @@ _SERVED_WITH = ("mlflow", "numpy", "onnxruntime")
 _PARAMS_PER_REQUEST = 100
 _METRICS_PER_REQUEST = 1000
 _LONGEST_PARAM = 6000
+_LONGEST_TAG = 5000
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -198,6 +199,43 @@ class MlflowRegistry:
         """The version that the alias `champion` points to; None without one."""
         with self._server(f"looking up the champion of {model_name(group)}"):
             return self._aliases(group).get(CHAMPION)
+
+    def log_review(
+        self,
+        group: Group,
+        fit: Fit,
+        version: int,
+        *,
+        description: str,
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> None:
+        """Keeps the files under ``review/`` of the fit's run, and makes the version's page say what the review says.
+
+        Doing it again replaces both.
+        """
+        run_id = _run_id(fit)
+        with self._server(f"logging the review of version {version} of {model_name(group)}"):
+            root = str(self._client.get_run(run_id).info.artifact_uri)
+            for name, content in files.items():
+                self._artifacts.write(f"{root}/review/{safe_name(name)}", content)
+            self._client.update_model_version(model_name(group), str(version), description)
+        self.tag(group, version, tags)
+
+    def tag(self, group: Group, version: int, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version; others stay.
+
+        Raises:
+            ConfigurationError: there is no such version.
+        """
+        with self._server(f"tagging version {version} of {model_name(group)}"):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(model_name(group), str(version), name, value[:_LONGEST_TAG])
+
+    def tags(self, group: Group, version: int) -> Mapping[str, str]:
+        """All tags of a version."""
+        with self._server(f"reading version {version} of {model_name(group)}"):
+            return dict(self._client.get_model_version(model_name(group), str(version)).tags)
 
     # --- experiments, runs, logged models -------------------------------------------------------------------------
 

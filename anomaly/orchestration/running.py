@@ -20,6 +20,7 @@ from anomaly.adapters.world import World
 from anomaly.exceptions import IncompleteFitError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Fit, Links, Store
+from anomaly.ports.reviews import ReviewLinks
 
 log = logging.getLogger(__name__)
 
@@ -148,13 +149,21 @@ def run_tell(world: World, group: Group, *, clock: Clock = utc_now) -> str:
     return str(done)
 
 
-def run_prepare(world: World, group: Group, until: datetime, *, clock: Clock = utc_now) -> tuple[Fit, Done]:
-    """Begins a fit: checks that the history up to `until` is complete, and says how many shards it takes."""
+def run_prepare(
+    world: World, group: Group, until: datetime, *, reason: str = "", clock: Clock = utc_now
+) -> tuple[Fit, Done]:
+    """Begins a fit: checks that the history up to `until` is complete, and says how many shards it takes.
+
+    Args:
+        reason: why it runs, in a sentence.
+    """
     began = _begin(group, "fit.prepare")
     from anomaly.stages import fit
 
     store = world.store()
-    begun = fit.prepare(group, until, store=store, checks=world.checks(), registry=world.registry(), now=clock())
+    begun = fit.prepare(
+        group, until, store=store, checks=world.checks(), registry=world.registry(), now=clock(), reason=reason
+    )
     return begun, _record(store, group, "fit.prepare", begun.history, _Begun(begun), began=began, at=clock())
 
 
@@ -189,15 +198,76 @@ def run_register(world: World, group: Group, fit_id: str, *, clock: Clock = utc_
     return _record(store, group, "fit.register", history, done, began=began, at=clock())
 
 
-def run_promote(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
-    """Makes the challenger the champion."""
+def run_review(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Done:
+    """Compares the challenger with the champion: forecasts, alerts, golden incidents."""
+    store = world.store()
+    history = _history(group, store, fit_id)
+    began = _begin(group, "fit.review", history)
+    from anomaly.adapters import review_charts
+    from anomaly.adapters.model_cards import model_card
+    from anomaly.groups.golden import load_golden
+    from anomaly.stages import reviewing
+
+    done = reviewing.review(
+        group,
+        fit_id,
+        store=store,
+        reviews=world.reviews(),
+        registry=world.registry(),
+        artifacts=world.artifacts(),
+        forecaster=world.forecaster(),
+        charts=review_charts,
+        card=model_card,
+        golden=load_golden(world.settings.groups, group.name),
+        links=review_links(world.settings, store.fit(fit_id)),
+        labels=world.labels(),
+        now=clock(),
+    )
+    return _record(store, group, "fit.review", history, done, began=began, at=clock())
+
+
+def run_promote(world: World, group: Group, fit_id: str, *, last_call: bool = False, clock: Clock = utc_now) -> Done:
+    """Makes the challenger the champion, rejects it, or lets it wait for a person.
+
+    Args:
+        last_call: whether a challenger that nobody has approved by now is rejected.
+    """
     store = world.store()
     history = _history(group, store, fit_id)
     began = _begin(group, "fit.promote", history)
     from anomaly.stages import fit
 
-    done = fit.promote(group, fit_id, store=store, registry=world.registry())
+    done = fit.promote(
+        group,
+        fit_id,
+        store=store,
+        registry=world.registry(),
+        reviews=world.reviews(),
+        now=clock(),
+        last_call=last_call,
+    )
     return _record(store, group, "fit.promote", history, done, began=began, at=clock())
+
+
+def run_follow(world: World, group: Group, *, clock: Clock = utc_now) -> Done:
+    """Lets serve what somebody moved the registry's alias to, and looks once a day whether residuals have drifted."""
+    began = _begin(group, "follow")
+    from anomaly.stages import drifting
+
+    store, now = world.store(), clock()
+    done = drifting.look_after(group, store=store, reviews=world.reviews(), registry=world.registry(), now=now)
+    until = store.updated_until(group) or group.floor(now)
+    within = TimeRange(until - group.interval, until, group.interval)
+    return _record(store, group, "follow", within, done, began=began, at=clock())
+
+
+def review_links(settings: Settings, fit: Fit | None) -> ReviewLinks:
+    """Addresses for the card of a model version."""
+    run = None
+    if settings.link_mlflow and fit is not None and fit.mlflow_run_id is not None:
+        run = f"{settings.link_mlflow.rstrip('/')}/#/runs/{fit.mlflow_run_id}"
+    page = f"{settings.link_airflow.rstrip('/')}/anomaly/fits/{fit.id}" if settings.link_airflow and fit else None
+    return ReviewLinks(run=run, data_docs=settings.link_data_docs, page=page)
 
 
 def links(settings: Settings, group: Group, *, airflow_run: str | None = None) -> Links:

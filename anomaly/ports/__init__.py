@@ -497,6 +497,28 @@ class ModelRegistry(Protocol):
     def champion_version(self, group: Group) -> int | None:
         """The version that the alias `champion` points to."""
 
+    def log_review(
+        self,
+        group: Group,
+        fit: Fit,
+        version: int,
+        *,
+        description: str,
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> None:
+        """Keeps the files under ``review/`` of the fit's run, and makes the version's page say what the review says."""
+
+    def tag(self, group: Group, version: int, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version; others stay.
+
+        Raises:
+            ConfigurationError: there is no such version.
+        """
+
+    def tags(self, group: Group, version: int) -> Mapping[str, str]:
+        """All tags of a version."""
+
 
 class ArtifactReader(Protocol):
     """Reads stored artifacts by URI, from a folder or S3."""
@@ -583,6 +605,16 @@ class Links:
     airflow_run: str | None = None
     model: str | None = None
     data_docs: str | None = None
+    review: str | None = None
+    """Of the review pages, without a slash at the end."""
+
+    def incident(self, incident: Incident) -> str | None:
+        """The incident's review page."""
+        return f"{self.review}/incidents/{incident.id}" if self.review and incident.id is not None else None
+
+    def group(self, group: Group) -> str | None:
+        """The group's review page."""
+        return f"{self.review}/groups/{group.name}" if self.review else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,6 +622,11 @@ class Posted:
     channel: str
     ts: str
     permalink: str | None
+    found: bool = field(default=False, compare=False)
+    """Whether it was there already, posted by a run that died before it could note that."""
+
+
+NO_REMARKS = Remarks()
 
 
 class Channel(Protocol):
@@ -626,25 +663,10 @@ class Channel(Protocol):
         remarks: Remarks = NO_REMARKS,
     ) -> Posted:
         """Edits the incident's message to what the incident is now; the chart stays unless there is a new one.
-    review: str | None = None
-    """Of the review pages, without a slash at the end."""
-
-    def incident(self, incident: Incident) -> str | None:
-        """The incident's review page."""
-        return f"{self.review}/incidents/{incident.id}" if self.review and incident.id is not None else None
-
-    def group(self, group: Group) -> str | None:
-        """The group's review page."""
-        return f"{self.review}/groups/{group.name}" if self.review else None
 
         Raises:
             MessageGoneError: somebody deleted the message.
         """
-    found: bool = field(default=False, compare=False)
-    """Whether it was there already, posted by a run that died before it could note that."""
-
-
-NO_REMARKS = Remarks()
 
     def reply(self, group: Group, incident: Incident, news: News, *, key: str, broadcast: bool = False) -> Posted:
         """One reply in the thread of the incident's message.

@@ -297,6 +297,8 @@ class Card:
     markdown: str
     html: str
     """One file without references: charts are inside."""
+    json: str
+    """The review, for programs."""
 
 
 class CardWriter(Protocol):

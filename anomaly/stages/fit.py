@@ -34,6 +34,7 @@ from anomaly.detection.statuses import LEAST_WINDOWS, classify
 from anomaly.detection.thresholds import probabilities
 from anomaly.exceptions import CountsNotReadyError, IncompleteFitError, NotEnoughHistoryError
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import PromotionMode
 from anomaly.ports import (
     ArtifactReader,
     DataChecks,
@@ -48,12 +49,14 @@ from anomaly.ports import (
     Variable,
 )
 from anomaly.ports.labels import Labels
+from anomaly.ports.reviews import Reviews, Verdict
 from anomaly.stages.champions import champion_on
 from anomaly.stages.labelled import relearned, taught
 from anomaly.stages.memory import felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
 from anomaly.stages.promotion import decide
-from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, variable_seed
+from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, measure_of, variable_seed
+from anomaly.stages.serving import hand_over, said_in_registry, tell_registry
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ def prepare(
     checks: DataChecks,
     registry: ModelRegistry,
     now: datetime,  # noqa: ARG001  all stages are called alike
+    reason: str = "",
 ) -> Fit:
     """Checks that the history is complete and opens the fit and its MLflow run.
 
@@ -89,6 +93,7 @@ def prepare(
         until: end of the history, aware; floored to the grid.
         store, checks, registry: see the ports.
         now: unused; a fit looks at nothing but its history.
+        reason: why it runs, in a sentence; a fit that is there already keeps its own.
 
     Raises:
         NotEnoughHistoryError: too short, not counted by update, or without variables.
@@ -110,7 +115,9 @@ def prepare(
             f"{group.source.table or 'its query'}; check the group's key 'variables' against what the source holds"
         )
     constant = checks.training_windows(group, _summary(group, variables, history, store))
-    fit = replace(fit, shards=min(group.max_shards, max(1, math.ceil(len(variables) / VARIABLES_PER_SHARD))))
+    fit = replace(
+        fit, reason=reason, shards=min(group.max_shards, max(1, math.ceil(len(variables) / VARIABLES_PER_SHARD)))
+    )
     fit = store.begin_fit(replace(fit, mlflow_run_id=registry.start_run(group, fit)))
     log.info(
         "%s: fit %s on %s: %d variables (%d constant) in %d shards",
@@ -212,7 +219,7 @@ class TrainReport:
     networks: int
     """Files, each with all variables of one candidate."""
     median_mae: Mapping[str, float]
-    """On the test period, per candidate, in the transform."""
+    """On the test period, per candidate, in the transform; of variables that are not rare."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -354,10 +361,15 @@ def _counted(names: Any) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
+def _median_error(fitted: Sequence[FittedVariable], measure: str) -> dict[str, float]:
+    """Per candidate, `champion` and `chosen`: the median over the variables of this measure that have one."""
+    own = [f for f in fitted if measure_of(f) == measure]
+    names = sorted({name for f in own for name in f.mae})
+    return {name: float(np.median([f.mae[name] for f in own if name in f.mae])) for name in names}
+
+
 def _median_mae(fitted: Sequence[FittedVariable]) -> dict[str, float]:
-    """Per candidate, `champion` and `chosen`: the median over the variables that have one."""
-    names = sorted({name for f in fitted for name in f.mae})
-    return {name: float(np.median([f.mae[name] for f in fitted if name in f.mae])) for name in names}
+    return _median_error(fitted, "MAE")
 
 
 # --- register ---------------------------------------------------------------------------------------------------
@@ -409,6 +421,7 @@ def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry
         return report
 
     metrics = {f"median_mae/{name}": value for name, value in report.median_mae.items()}
+    metrics |= {f"median_deviance/{n}": value for n, value in _median_error(fitted, "Poisson deviance").items()}
     metrics |= {f"variables/{status}": number for status, number in report.statuses.items()}
     metrics |= {f"won/{name}": number for name, number in report.winners.items()}
     registry.log_fit(
@@ -424,10 +437,16 @@ def register(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry
         fit,
         files,
         description=(
-            f"{group.description or group.name}: {len(fitted)} variables, learned from {fit.history}. "
-            f"Median test MAE {report.median_mae.get(CHOSEN, math.nan):.3f} in the {group.transform} transform."
+            f"{group.description or group.name}: {len(fitted)} variables, learned from {fit.history}"
+            f"{f', {fit.reason}' if fit.reason else ''}. Its review follows."
         ),
-        tags={"group": group.name, "owner": group.owner, "fit_id": fit.id, "history_end": fit.history.end.isoformat()},
+        tags={
+            "group": group.name,
+            "owner": group.owner,
+            "fit_id": fit.id,
+            "history_end": fit.history.end.isoformat(),
+            "reason": fit.reason or "not said",
+        },
     )
     store.save_fit(replace(fit, state="registered", model_version=version, metrics=metrics))
     report = replace(report, model_version=version)
@@ -454,6 +473,7 @@ def _refuse_missing_shards(group: Group, fit: Fit, fitted: Sequence[FittedVariab
 
 def _params(group: Group, fit: Fit) -> dict[str, str | int | float]:
     return {
+        "reason": fit.reason or "not said",
         "history_start": fit.history.start.isoformat(),
         "history_end": fit.history.end.isoformat(),
         "interval_minutes": group.interval.total_seconds() / 60,
@@ -481,8 +501,9 @@ def _table(fitted: Sequence[FittedVariable]) -> dict[str, list[Any]]:
         "choice": [f.choice for f in rows],
         "distribution_reason": [f.distribution_reason for f in rows],
     }
-    for name in _median_mae(fitted):
-        columns[f"mae_{name}"] = [f.mae.get(name) for f in rows]
+    columns["measure"] = [measure_of(f) if f.mae else "" for f in rows]
+    for name in sorted({name for f in fitted for name in f.mae}):
+        columns[f"error_{name}"] = [f.mae.get(name) for f in rows]
     return columns
 
 
@@ -495,11 +516,12 @@ def fit_charts(fitted: Sequence[FittedVariable], charts: FitCharts) -> dict[str,
     judged = [f for f in fitted if f.status == "fitted"]
     if not judged:
         return {}
-    known = _median_mae(judged)
+    usual = [f for f in judged if measure_of(f) == "MAE"]
+    known = _median_mae(usual)
     names = [*(n for n in CANDIDATES if n in known), *(n for n in (CHAMPION, CHOSEN) if n in known)]
     return {
         "mae_per_candidate": charts.candidate_errors(
-            {name: np.array([f.mae.get(name, np.nan) for f in judged]) for name in names}
+            {name: np.array([f.mae.get(name, np.nan) for f in usual]) for name in names}
         ),
         "residuals": charts.residual_overview(
             {f.variable.name: f.residuals.astype(np.float64) for f in judged},
@@ -521,44 +543,102 @@ class PromoteReport:
     promoted: bool
     serves_from: str | None
     reason: str
+    waits: bool = False
+    """For a person's word; then nothing is decided."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"version {self.model_version} {'serves' if self.promoted else 'was rejected'}: {self.reason}"
+        what = "serves" if self.promoted else "is not decided" if self.waits else "was rejected"
+        return f"version {self.model_version} {what}: {self.reason}"
 
 
-def promote(group: Group, fit_id: str, *, store: Store, registry: ModelRegistry) -> PromoteReport:
-    """Makes the challenger the champion from the end of its history on, or rejects it.
+def promote(
+    group: Group,
+    fit_id: str,
+    *,
+    store: Store,
+    registry: ModelRegistry,
+    reviews: Reviews | None = None,
+    now: datetime | None = None,
+    last_call: bool = False,
+) -> PromoteReport:
+    """Makes the challenger the champion from the end of its history on, rejects it, or lets it wait for a person.
 
-    The two are compared on the same test periods, over the variables that both forecast, and by what they judge; see
-    `anomaly.stages.promotion`. Intervals that are judged already keep the champion that judged them.
+    What speaks against it is in `anomaly.stages.promotion`. Intervals that are judged already keep the champion that
+    judged them.
+
+    Args:
+        reviews: where reviews and people's verdicts are; without it, forecasts and coverage alone decide.
+        now: of the decision; needed with `reviews`.
+        last_call: whether a challenger that nobody has approved by now is rejected.
 
     Raises:
         IncompleteFitError: there is no such fit, or it is not registered.
+        RegistryUnavailableError: nothing is decided, or it serves and the registry does not say so yet; calling again
+            completes it.
     """
     fit = _known_fit(store, fit_id)
     if fit.model_version is None:
         raise IncompleteFitError(f"fit {fit.id} of {group.name!r} has no model version; run register first")
-    reason = "that was decided before"
+    reason, waits = "that was decided before", False
     if fit.state == "registered":
-        decision = decide(group, fit, store)
-        reason = decision.reason
+        at = now or fit.history.end
+        verdict = _verdict(group, fit, registry, reviews, at)
+        decision = decide(group, fit, store, review=reviews.review(fit.id) if reviews else None, verdict=verdict)
+        reason, waits = decision.reason, decision.waits and not last_call
         if decision.serves_from is not None:
-            latest = store.champion(group)
-            if latest is None or latest.serves_from is None or latest.serves_from <= decision.serves_from:
-                registry.promote(group, fit.model_version)
+            _hand_over(group, fit, decision.serves_from, reason, verdict, store, registry, reviews, at)
             fit = replace(fit, state="promoted", serves_from=decision.serves_from)
-        else:
+        elif not waits:
+            reason = f"nobody approved it in time; {reason}" if decision.waits else reason
             fit = replace(fit, state="rejected")
-        store.save_fit(fit)
+            store.save_fit(fit)
+            if reviews:
+                registry.tag(group, fit.model_version or 0, {"decision": f"rejected: {reason}"})
+    elif reviews is not None:
+        tell_registry(group, reviews=reviews, registry=registry)  # where an earlier try could not
     report = PromoteReport(
         fit_id=fit.id,
         model_version=fit.model_version or 0,
         promoted=fit.state == "promoted",
         serves_from=fit.serves_from.isoformat() if fit.serves_from else None,
         reason=reason,
+        waits=waits,
     )
     log.info("%s: %s", group.name, report)
     return report
+
+
+def _verdict(group: Group, fit: Fit, registry: ModelRegistry, reviews: Reviews | None, at: datetime) -> Verdict | None:
+    """What a person has said, here or in the registry; the first word holds."""
+    if reviews is None:
+        return None
+    known = reviews.verdict(fit.id)
+    if known is None and group.promotion.mode is PromotionMode.REVIEWED:
+        found = said_in_registry(group, fit, registry=registry, now=at)
+        known = reviews.decide(found) if found else None
+    return known
+
+
+def _hand_over(
+    group: Group,
+    fit: Fit,
+    serves_from: datetime,
+    reason: str,
+    verdict: Verdict | None,
+    store: Store,
+    registry: ModelRegistry,
+    reviews: Reviews | None,
+    at: datetime,
+) -> None:
+    if reviews is not None:
+        who, via = (verdict.who, verdict.via) if verdict else ("policy", "policy")
+        hand_over(group, fit, serves_from, why=reason, who=who, via=via, reviews=reviews, registry=registry, now=at)
+        registry.tag(group, fit.model_version or 0, {"decision": f"promoted: {reason}"})
+        return
+    latest = store.champion(group)
+    if fit.model_version and (latest is None or latest.serves_from is None or latest.serves_from <= serves_from):
+        registry.promote(group, fit.model_version)
+    store.save_fit(replace(fit, state="promoted", serves_from=serves_from))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from anomaly.detection import transforms
 from anomaly.detection.candidates import CANDIDATES, CONSTANT
 from anomaly.detection.choosing import CHAMPION
-from anomaly.detection.evidence import SINGLE, Evidence, FittedTest, runs_per_excess
+from anomaly.detection.evidence import SILENCE, SINGLE, Evidence, FittedTest, runs_per_excess
 from anomaly.detection.learning import constant_tests, contest_tests
 from anomaly.detection.statuses import Judgement
 from anomaly.detection.thresholds import in_intervals, limit
@@ -32,6 +33,11 @@ MOST_RESIDUALS = 2000
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+def measure_of(fitted: FittedVariable) -> Literal["MAE", "Poisson deviance"]:
+    """In what its errors are measured: rare variables are those that are also judged by their silence."""
+    return "Poisson deviance" if any(test.test == SILENCE for test in fitted.tests) else "MAE"
 
 
 def variable_seed(seed: int, name: str) -> int:

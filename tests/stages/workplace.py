@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.adapters import charts
+from anomaly.adapters import charts, review_charts
 from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.checks import GreatExpectationsChecks
 from anomaly.adapters.mlflow_registry import MlflowRegistry
+from anomaly.adapters.model_cards import model_card
+from anomaly.adapters.postgres.reviews import PostgresReviews
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.adapters.serving import load_forecaster
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.golden import Golden
 from anomaly.ports import Fit, FittedVariable
 from anomaly.stages import fit as stage
+from anomaly.stages.predict import PredictReport, predict
+from anomaly.stages.reviewing import ReviewReport, review
 from tests.stages.conftest import HOUR, START
 
 DAY = 24
@@ -44,7 +50,7 @@ class Workplace:
         self.store.write_counts(self.group, variables, CountGrid(tuple(counts), within.starts(), table))
         self.store.mark_updated(self.group, within, rows_read=0, events=0, at=start)
 
-    def prepare(self, hours: int) -> Fit:
+    def prepare(self, hours: int, *, reason: str = "") -> Fit:
         return stage.prepare(
             self.group,
             START + hours * HOUR,
@@ -52,6 +58,7 @@ class Workplace:
             checks=self.checks,
             registry=self.registry,
             now=START,
+            reason=reason,
         )
 
     def train(self, fit: Fit, shard: int = 0) -> stage.TrainReport:
@@ -70,6 +77,58 @@ class Workplace:
 
     def promote(self, fit: Fit) -> stage.PromoteReport:
         return stage.promote(self.group, fit.id, store=self.store, registry=self.registry)
+
+    @property
+    def reviews(self) -> PostgresReviews:
+        return PostgresReviews(self.store._arguments)
+
+    def reviewed(self, hours: int, *, golden: Sequence[Golden] = (), reason: str = "") -> Fit:
+        """Every step of a fit up to its review, without a decision."""
+        fit = self.prepare(hours, reason=reason)
+        for shard in range(fit.shards):
+            self.train(fit, shard)
+        self.register(fit)
+        self.review(fit, golden=golden)
+        return self.saved(fit)
+
+    def review(self, fit: Fit, *, golden: Sequence[Golden] = ()) -> ReviewReport:
+        return review(
+            self.group,
+            fit.id,
+            store=self.store,
+            reviews=self.reviews,
+            registry=self.registry,
+            artifacts=self.artifacts,
+            forecaster=load_forecaster,
+            charts=review_charts,
+            card=model_card,
+            golden=golden,
+            now=START,
+        )
+
+    def decide(self, fit: Fit, *, last_call: bool = False) -> stage.PromoteReport:
+        """Promotes by the review, as the DAG does."""
+        return stage.promote(
+            self.group,
+            fit.id,
+            store=self.store,
+            registry=self.registry,
+            reviews=self.reviews,
+            now=START,
+            last_call=last_call,
+        )
+
+    def predict(self, first: int, last: int) -> PredictReport:
+        return predict(
+            self.group,
+            START + first * HOUR,
+            START + last * HOUR,
+            store=self.store,
+            checks=self.checks,
+            artifacts=self.artifacts,
+            forecaster=load_forecaster,
+            now=START,
+        )
 
     def all_steps(self, hours: int) -> Fit:
         fit = self.prepare(hours)
