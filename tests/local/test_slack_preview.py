@@ -263,6 +263,48 @@ def test_a_reply_is_shown_under_its_message_and_not_in_the_history(preview: Prev
     assert "the reply" in preview.page()
 
 
+def test_a_thread_is_its_first_message_and_its_replies_in_pages(preview: Preview) -> None:
+    parent = preview.post("the parent")
+    sent = [preview.post(f"{n}", thread_ts=parent["ts"])["ts"] for n in range(4)]
+
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = preview.call("conversations.replies", channel="#alerts", ts=parent["ts"], limit=2, cursor=cursor)
+        found += [m["ts"] for m in page["messages"]]
+        cursor = page["response_metadata"]["next_cursor"]
+        if not cursor:
+            break
+    assert found == [parent["ts"], *sent]
+    (shown,) = preview.call("conversations.history", channel="#alerts")["messages"]
+    assert (shown["reply_count"], shown["latest_reply"], shown["thread_ts"]) == (4, sent[-1], parent["ts"])
+    assert preview.call("conversations.replies", channel="#alerts", ts="1.0")["error"] == "thread_not_found"
+
+
+def test_a_broadcast_reply_is_in_the_thread_and_in_the_channel(preview: Preview) -> None:
+    parent = preview.post("the parent")
+    reply = preview.post("worse", thread_ts=parent["ts"], reply_broadcast=True)
+
+    in_channel = preview.call("conversations.history", channel="#alerts")["messages"]
+    in_thread = preview.call("conversations.replies", channel="#alerts", ts=parent["ts"])["messages"]
+    assert [m["ts"] for m in in_channel] == [reply["ts"], parent["ts"]]
+    assert [m["ts"] for m in in_thread] == [parent["ts"], reply["ts"]]
+    assert in_channel[0]["subtype"] == "thread_broadcast"
+    assert preview.post("no thread", reply_broadcast=True)["error"] == "invalid_arguments"
+    assert preview.page().count("worse") == 2
+
+
+def test_a_deleted_message_with_replies_leaves_a_stone(preview: Preview) -> None:
+    parent = preview.post("the parent")
+    preview.post("the reply", thread_ts=parent["ts"])
+    preview.call("chat.delete", channel="#alerts", ts=parent["ts"])
+
+    (left,) = preview.call("conversations.history", channel="#alerts")["messages"]
+    assert (left["subtype"], left["text"]) == ("tombstone", "This message was deleted.")
+    update = preview.call("chat.update", channel="#alerts", ts=parent["ts"], text="again")
+    assert update["error"] == "message_not_found"
+
+
 def test_a_permalink_leads_to_the_message_on_the_page(preview: Preview) -> None:
     posted = preview.post()
 

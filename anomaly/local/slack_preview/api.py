@@ -18,6 +18,8 @@ from anomaly.local.slack_preview.storage import Record, Workspace
 
 BOT = {"user": "anomaly", "user_id": "U0ANOMALY0", "bot_id": "B0ANOMALY0", "team": "Preview", "team_id": "T0PREVIEW0"}
 TEXT_LIMIT = 40_000
+BROADCAST, DELETED = "thread_broadcast", "tombstone"
+"""Subtypes of messages: a reply that the channel sees too, and what is left of a deleted message that has replies."""
 
 
 class Refusal(Exception):  # noqa: N818 - the word for what Slack does
@@ -93,6 +95,10 @@ def _post_message(call: Call) -> Record:
     thread = str(call.arguments.get("thread_ts") or "")
     if thread and call.workspace.message(channel["id"], thread) is None:
         raise Refusal("thread_not_found")
+    if call.flag("reply_broadcast") and not thread:
+        raise Refusal(
+            "invalid_arguments", response_metadata={"messages": ["[ERROR] reply_broadcast without thread_ts"]}
+        )
     message: Record = {
         "type": "message",
         "ts": call.workspace.new_ts(channel["id"]),
@@ -100,6 +106,7 @@ def _post_message(call: Call) -> Record:
         "bot_id": BOT["bot_id"],
         **_content(call),
         **({"thread_ts": thread} if thread else {}),
+        **({"subtype": BROADCAST} if call.flag("reply_broadcast") else {}),
     }
     metadata = _metadata(call)
     if metadata:
@@ -111,6 +118,8 @@ def _post_message(call: Call) -> Record:
 def _update(call: Call) -> Record:
     channel = call.channel()
     before = call.message(channel, "ts")
+    if before.get("subtype") == DELETED:
+        raise Refusal("message_not_found")
     message = {
         **before,
         **_content(call),
@@ -127,7 +136,12 @@ def _update(call: Call) -> Record:
 def _delete_message(call: Call) -> Record:
     channel = call.channel()
     message = call.message(channel, "ts")
-    call.workspace.delete_message(channel["id"], message["ts"])
+    if _thread(call, channel, message["ts"]):
+        left = {key: message[key] for key in ("type", "ts", "user")}
+        gone = {**left, "subtype": DELETED, "text": "This message was deleted.", "blocks": []}
+        call.workspace.save_message(channel["id"], gone)
+    else:
+        call.workspace.delete_message(channel["id"], message["ts"])
     return {"channel": channel["id"], "ts": message["ts"]}
 
 
@@ -138,7 +152,7 @@ def _permalink(call: Call) -> Record:
 
 
 def _history(call: Call) -> Record:
-    """Newest first; replies in threads do not appear."""
+    """Newest first; replies in threads do not appear, unless they were sent to the channel too."""
     channel = call.channel()
     oldest, latest = call.text("oldest", "0"), call.text("latest", "9999999999.999999")
     inclusive = call.flag("inclusive")
@@ -147,17 +161,50 @@ def _history(call: Call) -> Record:
     found = [
         message
         for message in reversed(call.workspace.messages(channel["id"]))
-        if "thread_ts" not in message
+        if ("thread_ts" not in message or message.get("subtype") == BROADCAST)
         and (oldest < message["ts"] < latest or (inclusive and message["ts"] in {oldest, latest}))
         and (not cursor or message["ts"] < cursor)
     ]
     page = found[:limit]
     more = len(found) > limit
     return {
-        "messages": [_public(m, with_metadata=call.flag("include_all_metadata")) for m in page],
+        "messages": [_shown(call, channel, m) for m in page],
         "has_more": more,
         "response_metadata": {"next_cursor": page[-1]["ts"] if more else ""},
     }
+
+
+def _replies(call: Call) -> Record:
+    """A thread: its first message, then the replies, oldest first."""
+    channel = call.channel()
+    first = call.workspace.message(channel["id"], call.text("ts"))
+    if first is None:
+        raise Refusal("thread_not_found")
+    limit = call.number("limit", 1000, 1000)
+    cursor = str(call.arguments.get("cursor") or "")
+    found = [m for m in _thread(call, channel, first["ts"]) if m["ts"] > cursor]
+    page = found[: limit if cursor else limit - 1]
+    more = len(found) > len(page)
+    shown = page if cursor else [first, *page]
+    return {
+        "messages": [_shown(call, channel, m) for m in shown],
+        "has_more": more,
+        "response_metadata": {"next_cursor": shown[-1]["ts"] if more else ""},
+    }
+
+
+def _thread(call: Call, channel: Record, ts: str) -> list[Record]:
+    """The replies to a message, oldest first."""
+    return [m for m in call.workspace.messages(channel["id"]) if m.get("thread_ts") == ts]
+
+
+def _shown(call: Call, channel: Record, message: Record) -> Record:
+    """With what Slack says of its thread."""
+    replies = _thread(call, channel, message["ts"])
+    public = _public(message, with_metadata=call.flag("include_all_metadata"))
+    if not replies:
+        return public
+    return {**public, "thread_ts": message["ts"], "reply_count": len(replies), "latest_reply": replies[-1]["ts"]}
 
 
 def _list_channels(call: Call) -> Record:
@@ -250,6 +297,7 @@ METHODS: dict[str, Callable[[Call], Record]] = {
     "conversations.history": _history,
     "conversations.info": _conversation,
     "conversations.list": _list_channels,
+    "conversations.replies": _replies,
     "files.completeUploadExternal": _complete_upload,
     "files.delete": _delete_file,
     "files.getUploadURLExternal": _upload_url,

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from anomaly.local.slack_preview.api import METHODS, Call, Refusal, anchor, unknown_method
+from anomaly.local.slack_preview.api import BROADCAST, METHODS, Call, Refusal, anchor, unknown_method
 from anomaly.local.slack_preview.interactions import Interactions
 from anomaly.local.slack_preview.rendering import mrkdwn, plain_text
 from anomaly.local.slack_preview.storage import Record, Workspace
@@ -228,8 +228,9 @@ class _Server:
         page = self._pages.get_template("channel.html").render(
             channels=self._workspace.channels(),
             channel=channel,
-            messages=[m for m in messages if "thread_ts" not in m],
+            messages=[m for m in messages if "thread_ts" not in m or m.get("subtype") == BROADCAST],
             replies=replies,
+            parents={m["ts"]: m for m in messages},
             secret=self._interactions.secret,
             whispers=[w for w in self._interactions.whispers if channel and w.channel == channel["id"]],
             view=self._interactions.views.get(view or ""),

@@ -17,14 +17,20 @@ EMOJI = {
     "chart_with_upwards_trend": "📈",
     "hourglass_flowing_sand": "⏳",
     "large_green_circle": "🟢",
-    "large_yellow_circle": "🟡",
     "mag": "🔍",
     "rotating_light": "🚨",
     "warning": "⚠️",
 }
-# Machines without an emoji font still get the two marks that say whether an incident is over.
+# Machines without an emoji font still get the marks that this project's messages begin with.
 _DRAWN = {
     "red_circle": '<circle cx="8" cy="8" r="6.5" fill="#d63a3a"/>',
+    "large_orange_circle": '<circle cx="8" cy="8" r="6.5" fill="#ee8a2b"/>',
+    "large_yellow_circle": '<circle cx="8" cy="8" r="6.5" fill="#f2c744"/>',
+    "label": '<path d="M1.5 3.5h8L15 8l-5.5 4.5h-8z" fill="#e0a93f"/><circle cx="10.5" cy="8" r="1.2" fill="#fff"/>',
+    "zzz": '<path d="M2 3h5L2.4 8H7M9 8h4.6L9.4 13.5H14" fill="none" stroke="#5b7fd1" stroke-width="1.9"/>',
+    "newspaper": '<rect x="1.5" y="2.5" width="13" height="11" rx="1" fill="#e8e8ea" stroke="#77777c"/>'
+    '<path d="M4 5.5h8M4 8h8M4 10.500h5" stroke="#77777c" stroke-width="1.2"/>',
+    "bar_chart": '<path d="M3.500 14V8M8 14V3M12.500 14V6" stroke="#3b7dd8" stroke-width="2.8"/>',
     "white_check_mark": '<rect x="1" y="1" width="14" height="14" rx="3" fill="#3ba55c"/>'
     '<path d="M4.3 8.4l2.5 2.5 5-5.4" fill="none" stroke="#fff" stroke-width="2"/>',
 }
