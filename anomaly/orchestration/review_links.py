@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperatorLink
+from airflow.sdk import DAG, BaseOperatorLink
 
 from anomaly.adapters.settings import Settings
 from anomaly.orchestration.review_addresses import framed_address
@@ -39,6 +39,13 @@ class ReviewLink(BaseOperatorLink):
         """
         airflow = Settings.from_environment().link_airflow or _base_url()
         return framed_address(airflow, page_of(ti_key.dag_id, _fit_of(operator, ti_key), _until(ti_key)))
+
+
+def with_review_links(dag: DAG) -> DAG:
+    """The DAG, with the button on each of its tasks."""
+    for task in dag.tasks:
+        task.operator_extra_links = (*task.operator_extra_links, ReviewLink())
+    return dag
 
 
 def page_of(dag_id: str, fit_id: str | None, until: str | None) -> str:
