@@ -68,6 +68,24 @@ class ScratchRegistry:
     def champion_version(self, group: Group) -> int | None:
         return self._champions.get(group.name)
 
+    def log_review(
+        self,
+        group: Group,
+        fit: Fit,
+        version: int,
+        *,
+        description: str,
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> None:
+        """Nobody looks at it."""
+
+    def tag(self, group: Group, version: int, tags: Mapping[str, str]) -> None:
+        """Nobody reads them."""
+
+    def tags(self, group: Group, version: int) -> Mapping[str, str]:  # noqa: ARG002
+        return {}
+
 
 class NoCharts:
     """Implements `anomaly.ports.Charts` and `FitCharts`, and `ChartStore`, without drawing anything."""

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from anomaly.cli.backtest import backtest
 from anomaly.cli.detect import detect
 from anomaly.cli.doctor import doctor
 from anomaly.cli.explain import explain
 from anomaly.cli.init import init
+from anomaly.cli.models import models_app
 from anomaly.cli.reproduce import reproduce
 from anomaly.cli.simulate import simulate
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
@@ -95,10 +97,12 @@ groups_app = typer.Typer(help="The group files.", no_args_is_help=True)
 database_app = typer.Typer(help="The metadata database.", no_args_is_help=True)
 app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
+app.add_typer(models_app, name="models")
 app.command()(init)
 app.command()(doctor)
 app.command()(simulate)
 app.command()(explain)
+app.command()(backtest)
 app.command()(reproduce)
 app.command()(detect)
 
@@ -134,25 +138,38 @@ def update(group: GroupName, start: Start = None, end: End = None, verbose: Verb
 
 
 @app.command()
-def fit(group: GroupName, until: Until = None, verbose: Verbose = False) -> None:
+def fit(
+    group: GroupName,
+    until: Until = None,
+    reason: Annotated[str, typer.Option(help="Why it is fitted now; kept with the fit.")] = "on demand",
+    verbose: Verbose = False,
+) -> None:
     """Learns what is normal from the history, and makes it the champion.
 
     Checks that the history is complete, trains every candidate for all variables, picks the best of each,
-    registers the model in MLflow and promotes it.
+    registers the model in MLflow, reviews it against the champion, and promotes it if the group's policy says so.
 
     Example: `anomaly fit carriers --until 2013-02-03`
     """
     from anomaly.orchestration.ranges import chosen_until
-    from anomaly.orchestration.running import run_prepare, run_promote, run_register, run_train, utc_now
+    from anomaly.orchestration.running import (
+        run_prepare,
+        run_promote,
+        run_register,
+        run_review,
+        run_train,
+        utc_now,
+    )
 
     _log(verbose=verbose)
     chosen, world = _group(group), _world()
     moment = chosen_until(chosen, _moment(chosen, until), at=utc_now())
-    begun, done = run_prepare(world, chosen, moment)
+    begun, done = run_prepare(world, chosen, moment, reason=reason)
     typer.echo(done)
     for shard in range(begun.shards):
         typer.echo(run_train(world, chosen, begun.id, shard))
     typer.echo(run_register(world, chosen, begun.id))
+    typer.echo(run_review(world, chosen, begun.id))
     typer.echo(run_promote(world, chosen, begun.id))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.connections import Connection
@@ -24,9 +24,22 @@ from anomaly.adapters.world import World
 from anomaly.exceptions import CountsNotReadyError, MessageGoneError, NotEnoughHistoryError
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import EPOCH
+from anomaly.groups.model import PromotionMode
 from anomaly.orchestration import running
 from anomaly.orchestration.ranges import chosen_until, plain
-from anomaly.ports import Channel, Charts, ChartStore, FitCharts, Incident, Links, ModelRegistry, Posted, Store
+from anomaly.ports import (
+    NO_REMARKS,
+    Channel,
+    Charts,
+    ChartStore,
+    FitCharts,
+    Incident,
+    Links,
+    ModelRegistry,
+    Posted,
+    Store,
+)
+from anomaly.ports.posts import Digest, News, Remarks, Weekly
 from anomaly.stages.alert import chart_data
 from anomaly.stages.backtest import FitDone, Outcome, Plan, Refit, StoreAsOf, Told, plan, replay, retell, with_policy
 
@@ -61,15 +74,60 @@ class NotingChannel:
     messages: list[Told] = field(default_factory=list)
     now: datetime = EPOCH
 
-    def post(self, group: Group, incident: Incident, *, png: bytes, links: Links, key: str) -> Posted:  # noqa: ARG002
-        self.messages.append(Told(incident.id or 0, self.now, first=True))
-        return Posted(group.slack.channel, key, None)
+    def post(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        png: bytes,  # noqa: ARG002
+        links: Links,  # noqa: ARG002
+        key: str,
+        channel: str | None = None,
+        remarks: Remarks = NO_REMARKS,  # noqa: ARG002
+    ) -> Posted:
+        self._note(incident, "post")
+        return Posted(channel or group.slack.channel, key, None)
 
-    def update(self, group: Group, incident: Incident, *, links: Links, png: bytes | None = None) -> Posted:  # noqa: ARG002
+    def update(
+        self,
+        group: Group,
+        incident: Incident,
+        *,
+        links: Links,  # noqa: ARG002
+        png: bytes | None = None,  # noqa: ARG002
+        remarks: Remarks = NO_REMARKS,  # noqa: ARG002
+    ) -> Posted:
         if incident.slack_ts is None:
             raise MessageGoneError(f"incident {incident.id} has no message to edit")
-        self.messages.append(Told(incident.id or 0, self.now, first=False))
+        self._note(incident, "edit")
         return Posted(group.slack.channel, incident.slack_ts, None)
+
+    def reply(
+        self,
+        group: Group,
+        incident: Incident,
+        news: News,  # noqa: ARG002
+        *,
+        key: str,
+        broadcast: bool = False,  # noqa: ARG002
+    ) -> Posted:
+        self._note(incident, "reply")
+        return Posted(group.slack.channel, key, None)
+
+    def point(self, group: Group, incident: Incident, *, channel: str, links: Links, key: str) -> Posted:  # noqa: ARG002
+        self._note(incident, "reply")
+        return Posted(channel, key, None)
+
+    def digest(self, group: Group, digest: Digest, *, links: Links, key: str) -> Posted:  # noqa: ARG002
+        for incident in digest.incidents:
+            self._note(incident, "digest")
+        return Posted(group.slack.channel, key, None)
+
+    def weekly(self, group: Group, weekly: Weekly, *, links: Links, key: str) -> Posted:  # noqa: ARG002
+        return Posted(group.slack.channel, key, None)
+
+    def _note(self, incident: Incident, how: Literal["post", "edit", "reply", "digest"]) -> None:
+        self.messages.append(Told(incident.id or 0, self.now, how))
 
 
 @dataclass(frozen=True)
@@ -133,7 +191,9 @@ class ScratchBench:
         self.world.scratch.know_what_was_said_by(now)
         running.run_alert(replace(self.world, seen=interval), self.group, interval, clock=_clock(now))
         store = self.world.store()
-        return bool(store.waiting(self.group)) or any(not i.resolved for i in store.incidents(self.group))
+        return bool(store.waiting(self.group) or store.unsettled(self.group)) or any(
+            not i.resolved or (i.place == "digest" and i.digest_id is None) for i in store.incidents(self.group)
+        )
 
     def incidents(self) -> Sequence[Incident]:
         return self.world.store().incidents(self.group)
@@ -176,7 +236,9 @@ def bench(world: World, group: Group) -> Iterator[ScratchBench]:
         inside = ScratchWorld(
             settings, connection, scratch=made, models=ScratchRegistry(Artifacts(folder)), noted=NotingChannel()
         )
-        yield ScratchBench(inside, group)
+        # Nobody is there to say a word about fits of the past: what a person would have had to approve serves.
+        alone = group.promotion.model_copy(update={"mode": PromotionMode.AUTOMATIC})
+        yield ScratchBench(inside, group.model_copy(update={"promotion": alone}))
 
 
 def run(one: ScratchBench, what: Plan, *, told: Callable[[int, str], None]) -> Outcome:

@@ -62,12 +62,11 @@ class FitDone:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One message that the channel would have got about an incident."""
+    """One thing that the channel would have been told about an incident."""
 
     incident: int
     at: datetime
-    first: bool
-    """Its post; otherwise an edit, or word that it has become clearly worse."""
+    how: Literal["post", "edit", "reply", "digest"]
 
 
 class Bench(Protocol):
@@ -140,9 +139,12 @@ class Alert:
 
     incident: Incident
     told_at: datetime | None
-    """None when policy kept it from the channel: planned, quiet, or for the review page alone."""
-    messages: int
-    """Edits included."""
+    """None when policy gave it no message of its own: planned, snoozed, for the digest or the review page alone."""
+    listed_at: datetime | None = None
+    """When a digest named it."""
+    edits: int = 0
+    replies: int = 0
+    """To its message, and in its thread."""
 
     @property
     def waited(self) -> timedelta | None:
@@ -232,22 +234,23 @@ def _through(group: Group, part: TimeRange, bench: Bench, *, told: Callable[[int
 
 def outcome(group: Group, planned: Plan, bench: Bench, fits: Sequence[FitDone]) -> Outcome:
     """What is on the bench, as far as it begins in the range."""
-    first: dict[int, datetime] = {}
-    number: Counter[int] = Counter()
+    first: dict[tuple[int, str], datetime] = {}
+    number: Counter[tuple[int, str]] = Counter()
     for message in bench.messages():
-        number[message.incident] += 1
-        if message.first:
-            first.setdefault(message.incident, message.at)
-    return Outcome(
-        group,
-        planned.within,
-        tuple(fits),
-        tuple(
-            Alert(i, first.get(i.id or 0), number[i.id or 0])
-            for i in bench.incidents()
-            if i.start in planned.within and not i.withdrawn
-        ),
-    )
+        number[message.incident, message.how] += 1
+        first.setdefault((message.incident, message.how), message.at)
+    ended = [i for i in bench.incidents() if i.start in planned.within and not i.withdrawn]
+    alerts = [
+        Alert(
+            i,
+            first.get((i.id or 0, "post")),
+            first.get((i.id or 0, "digest")),
+            number[i.id or 0, "edit"],
+            number[i.id or 0, "reply"],
+        )
+        for i in ended
+    ]
+    return Outcome(group, planned.within, tuple(fits), tuple(alerts))
 
 
 class StoreAsOf:
@@ -272,6 +275,32 @@ class StoreAsOf:
         if within.start >= self._interval.end:
             return ()
         return self._store.anomalies(group, replace(within, end=min(within.end, self._interval.end)))
+
+
+@dataclass(frozen=True, slots=True)
+class LateRows:
+    """How much of the counts was not there when they were counted first, as far as that is still known."""
+
+    counts: int
+    """Of which it is known."""
+    changed: int
+
+    def words(self) -> str:
+        """A sentence for the report."""
+        if not self.counts:
+            return "How many that were is not known for these days."
+        share = self.changed / self.counts
+        said = f"Of the {self.counts:,} counts of which the first look is still known, {share:.1%} were completed later"
+        return f"{said}; live, young counts are judged by how they usually fill in." if self.changed else f"{said}."
+
+
+def late_rows(group: Group, within: TimeRange, store: Store) -> LateRows:
+    """What the real store still knows of first looks."""
+    variables = store.variables(group)
+    first = store.read_count_ages(group, variables, within, 0)
+    now = store.read_counts(group, variables, within).counts
+    known = np.isfinite(first) & np.isfinite(now)
+    return LateRows(int(known.sum()), int((known & (first != now)).sum()))
 
 
 # --- two policies -------------------------------------------------------------------------------------------------
@@ -348,7 +377,11 @@ def _changes(group: Group, one: Alert, other: Alert) -> Iterator[str]:
     more = len({v.variable for v in b.variables} - {v.variable for v in a.variables})
     fewer = len({v.variable for v in a.variables} - {v.variable for v in b.variables})
     if more or fewer:
-        yield " and ".join(filter(None, [f"{more} variables more" if more else "", f"{fewer} fewer" if fewer else ""]))
+        said = [
+            f"{more} {'variable' if more == 1 else 'variables'} more" if more else "",
+            f"{fewer} fewer" if fewer else "",
+        ]
+        yield " and ".join(filter(None, said))
     if one.told_at and other.told_at and one.told_at != other.told_at:
         yield f"told {_moved(other.told_at - one.told_at)}"
     if group.slack.route(a.severity) != group.slack.route(b.severity) and a.severity == b.severity:
