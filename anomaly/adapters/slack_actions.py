@@ -60,6 +60,7 @@ LONGEST_BODY = 1_000_000
 """Bytes of a request; a dialog with its message is some 20,000."""
 LABEL_ACTION = re.compile(r"label:(real|false_alarm|expected)")
 SNOOZE_ACTION = "snooze"
+USUAL_CONNECTION = "anomaly_slack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class SlackActions:
     """Those whose messages this connection posts: a click can reach no other."""
     store: Store
     labels: Labels
-    tell: Callable[[Group], None]
+    tell: Callable[[Group], object]
     """Delivers what waits in the group's outbox."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     base_url: str | None = None
@@ -88,7 +89,7 @@ class SlackActions:
         from slack_bolt.authorization import AuthorizeResult
         from slack_sdk import WebClient
 
-        client = WebClient(token=self.token, base_url=self.base_url or WebClient.BASE_URL, timeout=10)
+        client = WebClient(base_url=self.base_url or WebClient.BASE_URL, timeout=10)
         client.proxy = None  # as in `anomaly.adapters.slack`: urllib reads the proxy variables, and NO_PROXY too
         app = App(
             client=client,
@@ -304,11 +305,14 @@ def listener(actions: SlackActions, app_token: str) -> SocketModeHandler:
     return SocketModeHandler(actions.app(), app_token)
 
 
-def http_app(actions: Callable[[], tuple[SlackActions, str | None]]) -> Starlette:
+def http_app(actions: Callable[[str], tuple[SlackActions, str | None]]) -> Starlette:
     """Takes clicks over HTTP: ``POST /actions``, the app's Interactivity Request URL.
 
+    Groups that post over another connection than the usual one have ``POST /<connection>/actions``.
+
     Args:
-        actions: what clicks do, and the signing secret; asked at the first request, not when Airflow starts.
+        actions: of a connection's id, what clicks do and the signing secret; asked at its first request, not when
+            Airflow starts.
     """
     from functools import cache
 
@@ -319,8 +323,8 @@ def http_app(actions: Callable[[], tuple[SlackActions, str | None]]) -> Starlett
     from starlette.routing import Route
 
     @cache
-    def app() -> App | None:
-        found, signing_secret = actions()
+    def app(connection: str) -> App | None:
+        found, signing_secret = actions(connection)
         return found.app(signing_secret) if signing_secret else None
 
     async def act(request: Request) -> Response:
@@ -328,18 +332,20 @@ def http_app(actions: Callable[[], tuple[SlackActions, str | None]]) -> Starlett
         if not length.isdecimal() or int(length) > LONGEST_BODY:
             return PlainTextResponse("too long", status_code=413)
         body = await request.body()
+        connection = request.path_params.get("connection", USUAL_CONNECTION)
         try:
-            handlers = await run_in_threadpool(app)
+            handlers = await run_in_threadpool(app, connection)
         except AnomalyError as failure:
             log.warning("clicks in Slack cannot be taken: %s", failure)
             return PlainTextResponse("not available", status_code=503)
         if handlers is None:
-            log.warning("a click in Slack was refused: the Slack connection's extra has no signing_secret")
+            log.warning("a click in Slack was refused: the extra of connection %s has no signing_secret", connection)
             return PlainTextResponse("not configured", status_code=503)
         asked = to_bolt_request(request, body, {"signed_at": _signed_at(request)})
         return to_starlette_response(await run_in_threadpool(handlers.dispatch, asked))
 
-    return Starlette(routes=[Route("/actions", act, methods=["POST"])])
+    paths = ("/actions", "/{connection:str}/actions")
+    return Starlette(routes=[Route(path, act, methods=["POST"]) for path in paths])
 
 
 def _signed_at(request: Request) -> datetime | None:

@@ -19,9 +19,11 @@ from anomaly.cli.detect import detect
 from anomaly.cli.doctor import doctor
 from anomaly.cli.explain import explain
 from anomaly.cli.init import init
+from anomaly.cli.labels import labels_app, snooze
 from anomaly.cli.models import models_app
 from anomaly.cli.reproduce import reproduce
 from anomaly.cli.simulate import simulate
+from anomaly.cli.slack import slack_app
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
 
 if TYPE_CHECKING:
@@ -98,6 +100,9 @@ database_app = typer.Typer(help="The metadata database.", no_args_is_help=True)
 app.add_typer(groups_app, name="groups")
 app.add_typer(database_app, name="db")
 app.add_typer(models_app, name="models")
+app.add_typer(labels_app, name="labels")
+app.add_typer(slack_app, name="slack")
+app.command()(snooze)
 app.command()(init)
 app.command()(doctor)
 app.command()(simulate)

@@ -11,6 +11,8 @@ interval on. What a label means for training is read by fit when it learns (`ano
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from anomaly.detection.incidents import Incident
@@ -21,7 +23,7 @@ from anomaly.ports.labels import Adjustment, Label, Labels, LabelWord, Snooze, V
 from anomaly.stages.effects import Effect, effect_of
 from anomaly.stages.labelled import drafted, factors_of, known_incident
 
-__all__ = ["Effect", "Label", "Snooze", "effect_of", "give", "move_thresholds", "snooze", "take_back"]
+__all__ = ["Effect", "Label", "Snooze", "effect_of", "give", "move_thresholds", "snooze", "take_back", "take_in"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,35 @@ def give(
     _edit_message(incident, store)
     log.info("%s: incident %d is labelled %s by %s: %s", group.name, incident_id, word, author, reason or "no reason")
     return label
+
+
+def take_in(group: Group, drafts: Sequence[Label], *, store: Store, labels: Labels, now: datetime) -> tuple[Label, ...]:
+    """Labels that were written down elsewhere; returns those that are new here.
+
+    Each is of the incident of its number, if that is of its time; else of the one incident of its time and variables,
+    if there is exactly one; else of no incident, which masks and moves thresholds all the same. Taking the same in
+    twice changes nothing.
+    """
+    incidents = store.incidents(group)
+    with store.exclusively(group, "label"):
+        before = {label.id for label in labels.labels(group)}
+        given = [labels.give(_of_its_incident(draft, incidents)) for draft in drafts]
+        move_thresholds(group, store=store, labels=labels, now=now)
+        held = {label.id for label in labels.labels(group)}
+    new = tuple({label.id: label for label in given if label.id in held - before}.values())
+    labelled = {label.incident_id for label in new}
+    for incident in incidents:
+        if incident.id in labelled:
+            _edit_message(incident, store)
+    return new
+
+
+def _of_its_incident(draft: Label, incidents: Sequence[Incident]) -> Label:
+    of_its_time = [i for i in incidents if i.start < draft.end and draft.start < i.end]
+    if any(i.id == draft.incident_id for i in of_its_time):
+        return draft
+    sharing = [i.id for i in of_its_time if {v.variable for v in i.variables} & set(draft.variables)]
+    return replace(draft, incident_id=sharing[0] if len(sharing) == 1 else None)
 
 
 def take_back(

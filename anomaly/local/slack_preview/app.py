@@ -44,7 +44,8 @@ def create_app(folder: Path, *, data_docs: Path | None = None) -> Starlette:
         folder: keeps channels, messages and files.
         data_docs: a folder to show at ``/data-docs/``; it may come into being later.
     """
-    server = _Server(Workspace(folder), Interactions(_secret(folder)))
+    interactions = Interactions(_secret(folder))
+    server = _Server(Workspace(folder), interactions)
     routes: list[BaseRoute] = [
         Route("/", server.home),
         Route("/channels/{name}", server.channel_page),
@@ -63,7 +64,9 @@ def create_app(folder: Path, *, data_docs: Path | None = None) -> Starlette:
         routes.append(Mount("/data-docs", StaticFiles(directory=data_docs, html=True, check_dir=False)))
     # Without a check of the host, a web page elsewhere could read the channels through a name it points here.
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-    return Starlette(routes=routes, middleware=[hosts])
+    application = Starlette(routes=routes, middleware=[hosts])
+    application.state.interactions = interactions
+    return application
 
 
 class _Server:

@@ -18,8 +18,10 @@ Record = dict[str, Any]
 ACKNOWLEDGED_WITHIN = 3.0
 """Seconds that Slack waits."""
 OPENED_WITHIN = 5.0
+UPDATED_WITHIN = 2.0
+"""So long the page waits for a dialog to say more than it did when it opened."""
 CHANGED_WITHIN = 6.0
-"""Seconds that the page waits for what follows, before it is shown as it is."""
+"""Seconds that the page waits for what follows a dialog, before it is shown as it is."""
 TEAM = {"id": "T0PREVIEW0", "domain": "preview"}
 PERSON = {"id": "U0PREVIEW0", "username": "you", "name": "you", "team_id": TEAM["id"]}
 WHISPERS_KEPT = 20
@@ -49,6 +51,7 @@ class Interactions:
     _waiting: dict[str, asyncio.Future[Record]] = field(default_factory=dict)
     _opened: dict[str, str] = field(default_factory=dict)
     """View by the trigger that opened it; '' while none has."""
+    _updated: set[str] = field(default_factory=set)
     _responses: dict[str, str] = field(default_factory=dict)
     """Channel by the secret part of a response address."""
 
@@ -82,7 +85,7 @@ class Interactions:
 
     async def press(self, channel: Record, message: Record, element: Record, *, origin: str) -> str | None:
         """A button; returns the id of the view that it opened, if it did."""
-        trigger, before = self._trigger(), self.changes
+        trigger, before = self.trigger(), self.changes
         payload = {
             **self._about("block_actions", trigger),
             "container": {"type": "message", "message_ts": message["ts"], "channel_id": channel["id"]},
@@ -97,8 +100,7 @@ class Interactions:
         await self._until(lambda: bool(self._opened[trigger]) or self.changes > before, OPENED_WITHIN)
         view = self._opened.pop(trigger)
         if view:
-            opened = self.changes
-            await self._until(lambda: self.changes > opened, CHANGED_WITHIN)  # what it would change is worked out
+            await self._until(lambda: view in self._updated, UPDATED_WITHIN)
         return view or None
 
     async def submit(self, view_id: str, values: Mapping[str, str], channel: str) -> Mapping[str, str]:
@@ -114,7 +116,7 @@ class Interactions:
             return missing
         before = self.changes
         answer = await self._sent(
-            {**self._about("view_submission", self._trigger()), "view": view, "response_urls": []}, channel
+            {**self._about("view_submission", self.trigger()), "view": view, "response_urls": []}, channel
         )
         if answer is not None and answer.get("response_action") == "errors":
             return dict(answer["errors"])
@@ -140,6 +142,7 @@ class Interactions:
         """What was typed stays; None when the view is closed."""
         if view_id not in self.views:
             return None
+        self._updated.add(view_id)
         self.views[view_id] |= {**view, "blocks": _numbered(view["blocks"]), "hash": _hash()}
         self.changes += 1
         return self.views[view_id]
@@ -191,7 +194,8 @@ class Interactions:
             "is_enterprise_install": False,
         }
 
-    def _trigger(self) -> str:
+    def trigger(self) -> str:
+        """What opens one view."""
         trigger = f"{secrets.randbelow(10**9)}.{secrets.token_hex(8)}"
         self._opened[trigger] = ""
         return trigger
