@@ -20,6 +20,7 @@ from anomaly.local.addresses import Addresses
 from anomaly.local.places import Places
 from anomaly.local.postgres import start_postgres
 from anomaly.local.processes import Processes
+from tests.browsing import browser, seen  # noqa: F401 - fixtures of every room
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
