@@ -9,6 +9,7 @@ Nothing is changed, but for a small file in the artifact store that is written, 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -33,7 +34,7 @@ from anomaly.adapters.connections import Connection
 from anomaly.adapters.postgres.connecting import connected, where
 from anomaly.adapters.settings import DATABASE_CONNECTION, Settings
 from anomaly.adapters.world import World
-from anomaly.exceptions import AnomalyError, SourceUnavailableError, StoreUnavailableError
+from anomaly.exceptions import AnomalyError, ConfigurationError, SourceUnavailableError, StoreUnavailableError
 from anomaly.groups import Group
 from anomaly.groups.durations import format_duration
 
@@ -147,6 +148,7 @@ def _advice(said: AnomalyError) -> tuple[str, str]:
 
 def all_checks(world: World, groups: Sequence[Group]) -> list[Check]:
     """Everything there is to look at: first what all groups share, then each source, channel and group."""
+    _imported()
     settings = world.settings
     slack = {
         group.slack.connection: [g for g in groups if g.slack.connection == group.slack.connection] for group in groups
@@ -162,6 +164,15 @@ def all_checks(world: World, groups: Sequence[Group]) -> list[Check]:
         *(Check("source", group.name, _bound(source, world, group)) for group in groups),
         *(Check("group", group.name, _bound(group_state, world, group)) for group in groups),
     ]
+
+
+def _imported() -> None:
+    """What several checks import, before their threads begin: two that import the same cycle wait for each other."""
+    for name in (
+        *("alembic.script", "boto3", "slack_sdk.errors", "sqlalchemy.sql"),
+        *("anomaly.adapters.artifacts", "anomaly.adapters.postgres.source", "anomaly.adapters.postgres.store"),
+    ):
+        importlib.import_module(name)
 
 
 def _bound(look: Callable[..., Iterable[Finding]], *arguments: Any) -> Callable[[], Iterable[Finding]]:
@@ -182,12 +193,16 @@ def versions(lock: Path | None = None) -> Iterator[Finding]:
     lock = lock or Path(__file__).parents[2] / "requirements.lock"
     if not lock.is_file():
         return
-    locked = dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    locked: dict[str, set[str]] = {}  # one line for each platform and Python that needs another version
+    for name, version in re.findall(
+        r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        locked.setdefault(_normal(name), set()).add(version)
     installed = _installed()
     others = sorted(
-        f"{name} {installed[_normal(name)]} instead of {version}"
-        for name, version in locked.items()
-        if installed.get(_normal(name), version) != version
+        f"{name} {installed[name]} instead of {' or '.join(sorted(wanted))}"
+        for name, wanted in locked.items()
+        if name in installed and installed[name] not in wanted
     )
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
@@ -486,7 +501,12 @@ def slack_connection(world: World, name: str, groups: Sequence[Group]) -> Iterat
     from slack_sdk.errors import SlackApiError
 
     note = _Noted("Slack", name)
-    connection = world.connection(name)
+    try:
+        connection = world.connection(name)
+    except ConfigurationError as missing:
+        example = f'AIRFLOW_CONN_{name.upper()}=\'{{"conn_type": "slack", "password": "xoxb-…"}}\''
+        yield note.failed(str(missing).partition("; ")[0], f"set it, for example {example}")
+        return
     if not connection.password:
         yield note.failed("the connection has no token", "put the bot's token (xoxb-…) into its password")
         return

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anomaly.groups import Group
 
 FAILED = 1
+_NAMED = 3
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -98,13 +99,22 @@ def _show(found: Iterable[Finding]) -> None:
 
 
 def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
+    """State, of what, and what was found; what is the same for several groups is said once."""
     from rich.markup import escape
 
-    before = None
+    same: dict[tuple[str, ...], list[str]] = {}
     for finding in findings:
-        about = (finding.check, finding.about)
-        title = " ".join(filter(None, about)) if about != before else ""
-        before = about
-        colour = _COLOURS[finding.state]
-        said = escape(finding.found) + (f"\n[bold]→[/bold] {escape(finding.do)}" if finding.do else "")
-        yield f"[{colour}]{finding.state}[/{colour}]", escape(title), said
+        said = (finding.check, finding.state, finding.found, finding.do)
+        key = said if finding.state != "ok" else (*said, finding.about)
+        same.setdefault(key, []).append(finding.about)
+    before = None
+    for (check, state, found, do, *_), about in same.items():
+        title = " ".join(filter(None, (check, _several(about))))
+        shown = escape(found) + (f"\n[bold]→[/bold] {escape(do)}" if do else "")
+        yield f"[{_COLOURS[state]}]{state}[/{_COLOURS[state]}]", escape(title) if title != before else "", shown
+        before = title
+
+
+def _several(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
