@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import Asset, Context
+from airflow.sdk import Asset, AssetAlias, Context
 
 from anomaly.groups import Group
 from anomaly.orchestration.running import Done
@@ -19,6 +19,8 @@ class GroupAssets:
     """The champion: a version of the registered model of the same name without its last part."""
     predictions: Asset
     incidents: Asset
+    drift: Asset
+    """That residuals have drifted: there is an event only when a fit is asked for."""
 
     @classmethod
     def of(cls, group: Group) -> GroupAssets:
@@ -26,7 +28,12 @@ class GroupAssets:
             # By name alone: for a URI, Airflow loads every provider to ask what it makes of the scheme.
             return Asset(f"anomaly.{group.name}.{what}", group="anomaly")
 
-        return cls(asset("counts"), asset("model"), asset("predictions"), asset("incidents"))
+        return cls(asset("counts"), asset("model"), asset("predictions"), asset("incidents"), asset("drift"))
+
+    @property
+    def drift_alias(self) -> AssetAlias:
+        """Outlet of the task that looks for drift: an asset as outlet would have an event each time the task runs."""
+        return AssetAlias(f"{self.drift.name}.looked", group="anomaly")
 
 
 def tell(context: Context | dict[str, Any], asset: Asset, done: Done) -> dict[str, Any]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Context, Param, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, Context, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import PromotionMode
 from anomaly.orchestration import running
 from anomaly.orchestration.assets import GroupAssets, tell
 from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.pages import fit_page, watch_page
 from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment, plain
 from anomaly.orchestration.retries import RETRIES
+from anomaly.orchestration.review_links import with_review_links
 from anomaly.orchestration.timetables import FitTimetable, IntervalTimetable
 
 ONE_AT_A_TIME = 1
@@ -34,10 +36,16 @@ Trains every candidate for all variables of the shard at once, picks the best of
 """
 """Airflow shows no docstring of a mapped task."""
 
+APPROVE_PAGE = """\
+Asks whether the challenger shall serve: answer under *Required actions*. The answer can also be given in MLflow (alias
+`champion`, or tag `review` with `approved` or `rejected`), or by `anomaly models promote` and `anomaly models reject`.
+What comes first counts; without an answer in time the challenger is rejected.
+"""
+
 
 def group_dags(group: Group) -> tuple[DAG, DAG]:
     """``anomaly.<group>`` and ``anomaly.<group>.fit``."""
-    return watch_dag(group), fit_dag(group)
+    return with_review_links(watch_dag(group)), with_review_links(fit_dag(group))
 
 
 def watch_dag(group: Group) -> DAG:
@@ -85,7 +93,18 @@ def watch_dag(group: Group) -> DAG:
             done = running.run_alert(world, group, _range(group, context), airflow_run=address)
             return tell(context, assets.incidents, done)
 
-        update() >> predict() >> alert()
+        @task(inlets=[assets.predictions, assets.model], outlets=[assets.drift_alias], multiple_outputs=False)
+        def follow(**context: Any) -> dict[str, Any]:
+            """Looks after the model: lets a version serve whose alias `champion` somebody has set in MLflow, and looks
+            once a day whether the residuals have drifted from what the thresholds were made of. Then it asks for a
+            fit."""
+            done = running.run_follow(airflow_world(), group)
+            if done.report["asks_for_fit"]:
+                event = {"said": done.said, "drifted": done.report["drifted"], "of": done.report["variables"]}
+                context["outlet_events"][assets.drift_alias].add(assets.drift, extra=event)
+            return done.report
+
+        update() >> predict() >> [alert(), follow()]
     return dag
 
 
@@ -97,12 +116,17 @@ def fit_dag(group: Group) -> DAG:
         dag_id=f"anomaly.{group.name}.fit",
         description=f"Learns what is normal for the variables of {group.name}.",
         doc_md=fit_page(group),
-        schedule=FitTimetable(schedule.fit, timezone=group.timezone, end=schedule.end),
+        schedule=_fit_schedule(group, assets),
         start_date=schedule.start + group.history.minimum,
         catchup=False,
         max_active_runs=1,
         tags=[*_tags(group), "fit"],
-        params={"until": _moment_param("Until", "Where the history ends. Empty: the latest interval that is counted.")},
+        params={
+            "until": _moment_param("Until", "Where the history ends. Empty: the latest interval that is counted."),
+            "reason": Param(
+                None, description_md="Why it is fitted now; kept with the fit.", type=["null", "string"], title="Reason"
+            ),
+        },
         default_args={"owner": group.owner, **RETRIES},
     ) as dag:
 
@@ -111,7 +135,7 @@ def fit_dag(group: Group) -> DAG:
             """Checks that the history is complete and long enough, and divides the variables into shards."""
             at = plain(context.get("logical_date") or context["dag_run"].run_after)
             until = chosen_until(group, _moment_of(context["params"]["until"]), at=at)
-            fit, done = running.run_prepare(airflow_world(), group, until)
+            fit, done = running.run_prepare(airflow_world(), group, until, reason=reason_of(group, context))
             context["ti"].xcom_push(key="fit", value=fit.id)
             context["ti"].xcom_push(key="report", value=done.report)
             return [{"shard": n, "name": f"shard {n + 1} of {fit.shards}"} for n in range(fit.shards)]
@@ -130,11 +154,17 @@ def fit_dag(group: Group) -> DAG:
             """Makes the trained networks a version of the group's registered model, as `challenger`."""
             return running.run_register(airflow_world(), group, fit_id).report
 
+        @task(multiple_outputs=False)
+        def review(fit_id: str) -> dict[str, Any]:
+            """Lets the challenger and the champion judge the same last weeks: which alerts would appear, which
+            disappear, which confirmed incidents would be lost. The model version's page in MLflow shows it."""
+            return running.run_review(airflow_world(), group, fit_id).report
+
         @task(outlets=[assets.model], multiple_outputs=False)
         def promote(fit_id: str, **context: Any) -> dict[str, Any]:
             """Makes the challenger the `champion`, which predict uses from its next run on. Is skipped when the
-            challenger did worse on the test period: the champion stays."""
-            done = running.run_promote(airflow_world(), group, fit_id)
+            challenger was rejected, by the group's policy or by somebody: the champion stays."""
+            done = running.run_promote(airflow_world(), group, fit_id, last_call=True)
             if not done.report["promoted"]:
                 context["ti"].xcom_push(key="report", value=done.report)
                 raise AirflowSkipException(done.said)  # a skipped task tells nobody of a new model
@@ -142,8 +172,40 @@ def fit_dag(group: Group) -> DAG:
 
         parts = prepare()
         fit_id = parts["fit"]  # type: ignore[index]  # by the key that prepare pushed
-        train.partial(fit_id=fit_id).expand(part=parts) >> register(fit_id) >> promote(fit_id)
+        trained = train.partial(fit_id=fit_id).expand(part=parts)
+        reviewed, promoted = review(fit_id), promote(fit_id)
+        trained >> register(fit_id) >> reviewed
+        if group.promotion.mode is PromotionMode.REVIEWED:
+            from anomaly.orchestration.approval import ApprovalTask  # groups without reviews do not pay for it
+
+            asked = ApprovalTask(task_id="approve", group=group, fit_id=str(fit_id), doc_md=APPROVE_PAGE)
+            reviewed >> asked >> promoted
+        else:
+            reviewed >> promoted
     return dag
+
+
+def reason_of(group: Group, context: Context | dict[str, Any]) -> str:
+    """Why this fit runs, in a sentence."""
+    run, given = context["dag_run"], context["params"].get("reason")
+    kind = getattr(run.run_type, "value", run.run_type)
+    who = getattr(run, "triggering_user_name", None)
+    if kind == "asset_triggered":
+        events = [event for found in context["triggering_asset_events"].values() for event in found]
+        said = next((e.extra["said"] for e in reversed(events) if e.extra and "said" in e.extra), "")
+        return f"on drift: {said}" if said else "on drift"
+    if kind == "scheduled":
+        return f"on schedule, {group.schedule.fit} {group.timezone}"
+    asked = f"on demand by {who}" if who else "on demand"
+    return f"{asked}: {given}" if given else asked
+
+
+def _fit_schedule(group: Group, assets: GroupAssets) -> Any:
+    """On the group's schedule, and when residuals have drifted."""
+    timetable: Any = FitTimetable(group.schedule.fit, timezone=group.timezone, end=group.schedule.end)
+    if not group.retraining.on_drift:
+        return timetable
+    return AssetOrTimeSchedule(timetable=timetable, assets=[assets.drift])
 
 
 def _tags(group: Group) -> list[str]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from anomaly.groups import Group
 from anomaly.groups.durations import format_duration
+from anomaly.groups.model import PromotionMode
 
 
 def watch_page(group: Group) -> str:
@@ -56,14 +57,18 @@ def fit_page(group: Group) -> str:
 
 {_about(group)}
 
-Runs at `{group.schedule.fit}` ({group.timezone}):
+Runs at `{group.schedule.fit}` ({group.timezone}){_on_drift(group)}:
 
 1. **prepare** checks that the history is complete: at most {format_duration(group.history.length)}, at least
    {format_duration(group.history.minimum)}.
 2. **train** trains every candidate ({_names(group.candidates)}) for all variables of a shard at once, and
    picks the best of each variable on the test period, the champion included. At most {group.max_shards} shards.
 3. **register** makes the networks a version of the MLflow model `anomaly.{group.name}`, as `challenger`.
-4. **promote** makes it the `champion`; `anomaly.{group.name}` uses it from its next run on.
+4. **review** lets challenger and champion judge the same last {format_duration(group.promotion.compare)}: which alerts
+   appear and disappear, and which confirmed incidents of the group's golden file would be lost. All of it is on the
+   version's page in MLflow.{_approval(group)}
+5. **promote** makes it the `champion`, if it is not worse and loses nothing; `anomaly.{group.name}` uses it from its
+   next run on. `anomaly models rollback {group.name}` takes that back.
 
 ## Fitting by hand
 
@@ -73,14 +78,27 @@ Runs at `{group.schedule.fit}` ({group.timezone}):
 airflow dags trigger anomaly.{group.name}.fit --conf '{{"until": "{_after_minimum(group)}"}}'
 ```
 
-Without it the history ends with the latest interval that `anomaly.{group.name}` has counted. Missed fits are not
-caught up: a fit looks back by itself.
+With `reason`, the fit says why it ran. Without `until` the history ends with the latest interval that
+`anomaly.{group.name}` has counted. Missed fits are not caught up: a fit looks back by itself.
 
 A new group has no counts yet: before its first fit, run `anomaly.{group.name}` by hand over the history, with
 `start` and `end`.
 
 {_policy(group)}
 """
+
+
+def _on_drift(group: Group) -> str:
+    return ", and when the residuals have drifted" if group.retraining.on_drift else ""
+
+
+def _approval(group: Group) -> str:
+    if group.promotion.mode is not PromotionMode.REVIEWED:
+        return ""
+    return f"""
+   **approve** then waits for somebody, {format_duration(group.promotion.wait)} at most: here under *Required actions*,
+   in MLflow (alias `champion`, or tag `review` set to `approved` or `rejected`), or
+   `anomaly models promote {group.name} VERSION`. What comes first counts."""
 
 
 def _about(group: Group) -> str:

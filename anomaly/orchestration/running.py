@@ -19,8 +19,9 @@ from anomaly.adapters.settings import Settings
 from anomaly.adapters.world import World
 from anomaly.exceptions import IncompleteFitError
 from anomaly.groups import Group, TimeRange
+from anomaly.orchestration.review_addresses import framed_address
 from anomaly.ports import Fit, Links, Store
-from anomaly.ports.reviews import ReviewLinks
+from anomaly.ports.reviews import Decided, ReviewLinks
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +250,63 @@ def run_promote(world: World, group: Group, fit_id: str, *, last_call: bool = Fa
     return _record(store, group, "fit.promote", history, done, began=began, at=clock())
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask about a challenger, or why there is nothing to ask."""
+
+    answered: bool
+    said: str
+    """The question in a sentence, or the answer."""
+    body: str = ""
+    """Markdown: what there is to know."""
+
+
+def question(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now) -> Question:
+    """Whether somebody still has to say what becomes of a challenger; hears what was said in the registry.
+
+    Nothing is to be asked of one that is decided, that something speaks against which no approval overrules, or that
+    has waited as long as the group's policy bears.
+    """
+    from anomaly.adapters.model_cards import approval_body
+    from anomaly.stages.promotion import objections
+    from anomaly.stages.serving import said_in_registry
+
+    store, reviews, now = world.store(), world.reviews(), clock()
+    fit, review = store.fit(fit_id), reviews.review(fit_id)
+    if fit is None or review is None:
+        raise IncompleteFitError(f"fit {fit_id!r} of group {group.name!r} has no review yet; run its task review first")
+    if fit.state != "registered":
+        return Question(answered=True, said=f"version {fit.model_version} is {fit.state} already")
+    verdict = reviews.verdict(fit.id)
+    if verdict is None:
+        heard = said_in_registry(group, fit, registry=world.registry(), now=now)
+        verdict = reviews.decide(heard) if heard else None
+    if verdict is not None:
+        return Question(answered=True, said=f"{verdict.who} {verdict.word} it ({verdict.via})")
+    against = objections(group, fit, store, review)
+    final = [o.said for o in against if o.final]
+    if final:
+        return Question(answered=True, said=f"no approval helps: {'; '.join(final)}")
+    if now - review.made_at >= group.promotion.wait:
+        return Question(answered=True, said="nobody answered in time")
+    body = approval_body(
+        group, fit, review, findings=[o.said for o in against], links=review_links(world.settings, fit)
+    )
+    return Question(answered=False, said=f"Shall version {fit.model_version} of {group.name} serve?", body=body)
+
+
+def answer(
+    world: World, group: Group, fit_id: str, *, approved: bool, who: str, why: str, clock: Clock = utc_now
+) -> str:
+    """Keeps what somebody said in Airflow, unless somebody was first; returns what holds."""
+    from anomaly.ports.reviews import Verdict
+
+    word: Decided = "approved" if approved else "rejected"
+    verdict = world.reviews().decide(Verdict(fit_id, word, who, "airflow", clock(), why))
+    log.info("%s: %s %s fit %s", group.name, verdict.who, verdict.word, fit_id)
+    return f"{verdict.who} {verdict.word} it ({verdict.via})"
+
+
 def run_follow(world: World, group: Group, *, clock: Clock = utc_now) -> Done:
     """Lets serve what somebody moved the registry's alias to, and looks once a day whether residuals have drifted."""
     began = _begin(group, "follow")
@@ -266,7 +324,7 @@ def review_links(settings: Settings, fit: Fit | None) -> ReviewLinks:
     run = None
     if settings.link_mlflow and fit is not None and fit.mlflow_run_id is not None:
         run = f"{settings.link_mlflow.rstrip('/')}/#/runs/{fit.mlflow_run_id}"
-    page = f"{settings.link_airflow.rstrip('/')}/anomaly/fits/{fit.id}" if settings.link_airflow and fit else None
+    page = review_address(settings, f"fits/{fit.id}") if fit else None
     return ReviewLinks(run=run, data_docs=settings.link_data_docs, page=page)
 
 
@@ -282,10 +340,10 @@ def links(settings: Settings, group: Group, *, airflow_run: str | None = None) -
 
 
 def review_address(settings: Settings, path: str = "") -> str | None:
-    """Address of a review page, such as ``incidents/7``, when `ANOMALY_LINK_AIRFLOW` is set."""
+    """Address of a review page, such as ``incidents/7``, in Airflow's frame, when `ANOMALY_LINK_AIRFLOW` is set."""
     if settings.link_airflow is None:
         return None
-    return "/".join([settings.link_airflow.rstrip("/"), "anomaly", *filter(None, [path])])
+    return framed_address(settings.link_airflow, path)
 
 
 def airflow_run_address(settings: Settings, dag_id: str, run_id: str) -> str | None:

@@ -56,6 +56,7 @@ def described_dag(dag: Any) -> dict[str, Any]:
         "catchup": stored.catchup,
         "max_active_runs": stored.max_active_runs,
         "timetable": type(stored.timetable).__name__,
+        "assets": [key.name for key, _ in stored.timetable.asset_condition.iter_assets()],
         "schedule": stored.timetable.description,
         "params": {name: [accepted(dag.params.get_param(name), value) for value in tries] for name in dag.params},
         "tasks": {task.task_id: described_task(task) for task in stored.tasks},

@@ -54,8 +54,8 @@ def noted(stage: str, **figures: Any) -> Any:
     return run
 
 
-def prepared(group: Any, until: datetime, **_: Any) -> Fit:
-    calls.append(["prepare", until.isoformat()])
+def prepared(group: Any, until: datetime, *, reason: str, **_: Any) -> Fit:
+    calls.append(["prepare", until.isoformat(), reason])
     history = group.range(until - timedelta(days=30), until)
     return Fit("fit-1", group.name, history, {}, shards, "started")
 
@@ -82,11 +82,24 @@ stubs.fit = SimpleNamespace(
     register=noted("register", version=7),
     promote=noted("promote", promoted=True),
 )
+stubs.reviewing = SimpleNamespace(review=noted("review", appearing=1))
+
+
+def looked(_group: Any, **_: Any) -> Report:
+    calls.append(["follow"])
+    return Report(asks_for_fit=drifted, drifted=3, variables=9)
+
+
+drifted = False
+stubs.drifting = SimpleNamespace(look_after=looked)
 
 
 class Store:
     def record_run(self, *_: Any, **__: Any) -> None:
         """The real one is tested elsewhere."""
+
+    def updated_until(self, _group: Any) -> datetime:
+        return datetime(2013, 2, 3, 5, tzinfo=UTC)
 
     def fit(self, fit_id: str) -> Fit:
         until = datetime(2013, 2, 3, 5, tzinfo=UTC)
@@ -101,7 +114,10 @@ world = SimpleNamespace(
     settings=Settings.from_environment(),
     store=Store,
     **dict.fromkeys(
-        ("source", "checks", "artifacts", "forecaster", "registry", "charts", "fit_charts", "chart_store", "channel"),
+        (
+            *("source", "checks", "artifacts", "forecaster", "registry", "charts", "fit_charts", "chart_store"),
+            *("channel", "reviews", "labels", "judgements", "posts"),
+        ),
         nothing,
     ),
 )
@@ -162,6 +178,12 @@ failures["update"] = [SourceUnavailableError("the source stays away")] * 9
 found["long failure"] = run("anomaly.carriers", conf)
 failures.clear()
 found["half a range"] = run("anomaly.carriers", {"start": conf["start"]})
+drifted = True
+found["a drift"] = run("anomaly.carriers", conf)
+drifted = False
+found["a fit for a reason"] = run(
+    "anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00", "reason": "a new airline"}
+)
 found["a fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 found["a fit after the end"] = run("anomaly.carriers.fit", {})
 stubs.fit.promote = noted("promote", promoted=False)

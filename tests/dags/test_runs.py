@@ -25,12 +25,14 @@ def test_a_range_given_as_params_runs_in_one_go_through_all_three_stages(ran: An
     run = ran["a range"]
     assert run["state"] == "success"
     within = ["2013-01-01T05:00:00+00:00", "2013-02-03T05:00:00+00:00"]
-    assert [call[:3] for call in run["calls"]] == [["update", *within], ["predict", *within], ["alert", *within]]
+    stages = [call[:3] for call in run["calls"] if call != ["follow"]]
+    assert stages == [["update", *within], ["predict", *within], ["alert", *within]]
+    assert ["follow"] in run["calls"]
 
 
 def test_the_message_gets_the_address_of_its_run(ran: Any) -> None:
     run = ran["a range"]
-    address = run["calls"][2][3]
+    (address,) = [call[3] for call in run["calls"] if call[0] == "alert"]
     assert address.startswith("http://airflow.example/dags/anomaly.carriers/runs/manual__")
     assert "+" not in address
 
@@ -40,6 +42,7 @@ def test_tasks_hand_on_only_their_report(ran: Any) -> None:
         "update.return_value": {"events": 12},
         "predict.return_value": {"anomalies": 2},
         "alert.return_value": {"posted": 1},
+        "follow.return_value": {"asks_for_fit": False, "drifted": 3, "variables": 9},
     }
 
 
@@ -60,7 +63,7 @@ def test_a_run_without_params_takes_its_data_interval(ran: Any) -> None:
 def test_a_group_whose_schedule_has_ended_still_runs_by_hand(ran: Any) -> None:
     assert ran["after the end"]["state"] == "success"
     assert ran["after the end"]["calls"][0][1:] == ["2014-01-01T04:00:00+00:00", "2014-01-01T05:00:00+00:00"]
-    assert ran["a fit after the end"]["calls"][0] == ["prepare", "2014-01-01T05:00:00+00:00"]
+    assert ran["a fit after the end"]["calls"][0][:2] == ["prepare", "2014-01-01T05:00:00+00:00"]
 
 
 def test_a_transient_error_is_tried_again_and_a_permanent_one_is_not(ran: Any) -> None:
@@ -68,6 +71,7 @@ def test_a_transient_error_is_tried_again_and_a_permanent_one_is_not(ran: Any) -
         "update": ("success", 2),
         "predict": ("failed", 1),
         "alert": ("upstream_failed", 0),
+        "follow": ("upstream_failed", 0),
     }
     assert ran["failures"]["state"] == "failed"
 
@@ -85,12 +89,22 @@ def test_half_a_range_fails_at_once_and_says_what_is_missing(ran: Any) -> None:
 def test_a_fit_trains_its_shards_as_named_mapped_tasks_and_promotes(ran: Any) -> None:
     run = ran["a fit"]
     assert run["state"] == "success"
-    assert run["calls"][0] == ["prepare", "2013-02-03T05:00:00+00:00"]
+    assert run["calls"][0][:2] == ["prepare", "2013-02-03T05:00:00+00:00"]
     assert sorted(run["calls"][1:4]) == [["train", "fit-1", shard] for shard in range(3)]
-    assert run["calls"][4:] == [["register", "fit-1"], ["promote", "fit-1"]]
+    assert run["calls"][4:] == [["register", "fit-1"], ["review", "fit-1"], ["promote", "fit-1"]]
     assert [run["tasks"][f"train[{n}]"]["name"] for n in range(3)] == [f"shard {n} of 3" for n in (1, 2, 3)]
     assert run["xcom"]["prepare.report"]["shards"] == 3
     assert run["events"]["anomaly.carriers.model"]["promoted"] is True
+
+
+def test_a_fit_is_told_why_it_runs(ran: Any) -> None:
+    assert ran["a fit for a reason"]["calls"][0][2] == "on demand: a new airline"
+    assert ran["a fit"]["calls"][0][2] == "on demand"
+
+
+def test_drift_is_an_asset_event_of_its_own_and_only_then(ran: Any) -> None:
+    assert ran["a drift"]["events"]["anomaly.carriers.drift"]["drifted"] == 3
+    assert "anomaly.carriers.drift" not in ran["a range"]["events"]
 
 
 def test_a_rejected_challenger_is_no_new_model(ran: Any) -> None:

@@ -27,8 +27,9 @@ def fit(found: Any) -> Any:
 def test_a_group_is_updated_predicted_and_alerted_in_this_order(watch: Any) -> None:
     assert {task: has["downstream"] for task, has in watch["tasks"].items()} == {
         "update": ["predict"],
-        "predict": ["alert"],
+        "predict": ["alert", "follow"],
         "alert": [],
+        "follow": [],
     }
     assert watch["max_active_runs"] == 1
     assert all(task["at_a_time"] == 1 for task in watch["tasks"].values())
@@ -37,9 +38,10 @@ def test_a_group_is_updated_predicted_and_alerted_in_this_order(watch: Any) -> N
 def test_a_fit_prepares_trains_in_few_mapped_shards_registers_and_promotes(fit: Any) -> None:
     downstream = {task: has["downstream"] for task, has in fit["tasks"].items()}
     assert downstream == {
-        "prepare": ["promote", "register", "train"],  # the fit's id goes to all of them
+        "prepare": ["promote", "register", "review", "train"],  # the fit's id goes to all of them
         "train": ["register"],
-        "register": ["promote"],
+        "register": ["review"],
+        "review": ["promote"],
         "promote": [],
     }
     assert [task for task, has in fit["tasks"].items() if has["mapped"]] == ["train"]
@@ -88,7 +90,7 @@ def test_params_take_nothing_or_a_moment_with_its_offset(watch: Any, fit: Any) -
     """Of: nothing, a moment with its offset, one as the UI's picker writes it, one without, a word, a number."""
     accepts = [True, True, True, False, False, False]
     assert watch["params"] == {"start": accepts, "end": accepts}
-    assert fit["params"] == {"until": accepts}
+    assert fit["params"] == {"until": accepts, "reason": [True, True, True, True, True, False]}
 
 
 def test_the_asset_graph_shows_what_the_tasks_hand_to_each_other(watch: Any, fit: Any) -> None:
@@ -102,6 +104,12 @@ def test_the_asset_graph_shows_what_the_tasks_hand_to_each_other(watch: Any, fit
     assert flow["alert"] == ([predictions], [incidents])
     assert flow["prepare"] == ([counts], [])
     assert flow["promote"] == ([], [model])
+    assert flow["follow"] == (sorted([predictions, model]), ["anomaly.carriers.drift.looked"])
+
+
+def test_a_fit_runs_on_its_schedule_and_when_residuals_have_drifted(fit: Any) -> None:
+    assert fit["timetable"] == "AssetOrTimeSchedule"
+    assert fit["assets"] == ["anomaly.carriers.drift"]
 
 
 def test_a_run_starts_after_the_delay_and_keeps_its_interval_on_the_grid(found: Any) -> None:
