@@ -91,7 +91,7 @@ def test_a_table_of_events_is_read_as_it_is_with_a_reason_beside_each_key(
     group = load_group(tmp_path / "scoring_events.yaml")
     assert group.source.table == "scoring.events"
     assert (group.source.columns.entity_id, group.source.columns.timestamp) == ("customer_id", "written_at")
-    assert (group.interval, group.lateness, group.total) == (HOUR / 2, HOUR, True)
+    assert (group.interval, group.lateness, group.total) == (HOUR / 4, HOUR, True)
     assert (group.owner, group.slack.channel, group.timezone) == ("risk", "#risk", "Europe/Berlin")
     assert counted(group, source) > 100
     text = (tmp_path / "scoring_events.yaml").read_text()

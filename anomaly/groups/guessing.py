@@ -31,9 +31,9 @@ Floats = NDArray[np.float64]
 BIN = timedelta(minutes=15)
 """In which counts are looked at."""
 INTERVALS = (timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=1), timedelta(days=1))
-ENOUGH_EVENTS = 2.0
-"""Events that the median variable should have in the mean interval: tests add up as many as 24 intervals, but with
-fewer than this even a day's sum says little beyond silence."""
+ENOUGH_EVENTS = 20 / 24
+"""Events that the median variable should have in the mean interval: the longest test adds up 24 intervals, and twenty
+events in them are enough to see a third of them missing."""
 MANY_VARIABLES = 5_000
 LATE_QUANTILE = 0.995
 LONGEST_LATENESS = timedelta(days=2)

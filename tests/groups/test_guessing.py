@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomaly.groups.durations import parse_duration
 from anomaly.groups.guessing import (
     BIN,
+    ENOUGH_EVENTS,
     INTERVALS,
     ColumnFacts,
     Seen,
@@ -45,8 +46,8 @@ def test_the_interval_is_the_shortest_in_which_the_median_variable_has_events_en
     counts = np.full((3, 96 * 2), rate)
     found = interval(seen(counts))
     shorter = [step for step in INTERVALS if step < found]
-    assert all(rate * (step / BIN) < 2 for step in shorter)
-    assert rate * (found / BIN) >= 2 or found == INTERVALS[-1]
+    assert all(rate * (step / BIN) < ENOUGH_EVENTS for step in shorter)
+    assert rate * (found / BIN) >= ENOUGH_EVENTS or found == INTERVALS[-1]
 
 
 def test_what_follows_the_clock_and_what_follows_the_week_are_told_apart() -> None:
