@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,7 +50,7 @@ _MEANING: Mapping[LabelWord, str] = {
 }
 _WHY: Mapping[LabelWord, str] = {
     "real": "What was it? (optional)",
-    "false_alarm": "Why is it none? (optional)",
+    "false_alarm": "Why was it a false alarm? (optional)",
     "expected": "What was planned?",
 }
 
@@ -129,16 +130,16 @@ def _effect_words(effect: Effect | None) -> str:
         return "_Working out what it would have changed…_"
     said = str(effect)
     lines = [f"*{said[:1].upper()}{said[1:]}.*"]
-    moved = sorted(effect.factors.items(), key=lambda item: item[1][1] / item[1][0])
+    moved = sorted(effect.factors.items(), key=lambda item: (-abs(math.log(item[1][1] / item[1][0])), item[0]))
     for name, (before, after) in moved[:SHOWN_VARIABLES]:
-        lines.append(f"{_code(name)}  alarms at odds {_odds(before)} \N{RIGHTWARDS ARROW} {_odds(after)}")
+        lines.append(f"{_code(name)}  alarms {_rarer(before)} \N{RIGHTWARDS ARROW} {_rarer(after)}")
     if len(moved) > SHOWN_VARIABLES:
         lines.append(f"_and {len(moved) - SHOWN_VARIABLES} more, less each_")
     return "\n".join(lines)
 
 
-def _odds(factor: float) -> str:
-    return "as fitted" if factor == 1 else f"{1 / factor:.2g}\N{MULTIPLICATION SIGN} longer"
+def _rarer(factor: float) -> str:
+    return "as fitted" if factor == 1 else f"{1 / factor:.2g}\N{MULTIPLICATION SIGN} rarer"
 
 
 def reason_given(view: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def _connections(addresses: Addresses, server: Server) -> dict[str, str]:
     slack = {
         "conn_type": "slack",
         "password": "xoxb-preview",
-        "extra": {"base_url": f"{addresses.url('slack')}/api/"},
+        "extra": {"base_url": f"{addresses.url('slack')}/api/", "app_token": "xapp-preview"},
     }
     return {
         "AIRFLOW_CONN_ANOMALY_DB": server.url("anomaly", scheme="postgres"),

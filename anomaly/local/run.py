@@ -27,7 +27,7 @@ from anomaly.local.airflow_api import AirflowApi, AirflowApiError, Task
 from anomaly.local.places import Places, groups_folder
 from anomaly.local.plan import Run, parse_until, runs_of
 from anomaly.local.progress import Told
-from anomaly.local.stack import Stack, running_stack
+from anomaly.local.stack import Stack, running_stack, start_listener
 from anomaly.local.summary import Summary, shown_path, summarise
 
 POLL_SECONDS = 0.7
@@ -205,7 +205,8 @@ def _show(summary: Summary, stack: Stack, console: Console, *, stays: bool) -> N
 
 def _stay(stack: Stack, console: Console) -> None:
     """Until Ctrl-C, or until something ends that should not."""
-    console.print("\nUp. Ctrl-C stops everything.")
+    start_listener(stack)
+    console.print("\nUp, and the buttons of the messages work. Ctrl-C stops everything.")
     try:
         while True:
             stack.processes.check()

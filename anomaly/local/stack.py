@@ -164,6 +164,12 @@ def _start_servers(stack: Stack) -> list[tuple[Child, str]]:
     ]
 
 
+def start_listener(stack: Stack) -> None:
+    """What takes the clicks on messages' buttons, over Socket Mode. It connects again when the preview is busy."""
+    command = [sys.executable, "-m", "anomaly", "slack", "listen"]
+    stack.processes.start("slack-listener", command, environment=stack.environment, folder=stack.places.root)
+
+
 def _start_airflow(stack: Stack) -> list[tuple[Child, str]]:
     """Airflow's tables, then its components."""
 

@@ -58,7 +58,9 @@ class Effect:
         said = []
         if self.added:
             said.append(f"brings back {self.added} of the last {self.days} days' alerts")
-        if self.removed or not self.added:
+        if not self.added and not self.removed and self.word == "real":
+            said.append(f"changes none of the last {self.days} days' alerts")
+        elif self.removed or not self.added:
             said.append(f"removes {self.removed} of the last {self.days} days' alerts, loses {self.lost} confirmed")
         if self.masked:
             said.append(f"{self.masked:,} {'count teaches' if self.masked == 1 else 'counts teach'} nothing")
