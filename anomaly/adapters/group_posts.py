@@ -29,8 +29,6 @@ from anomaly.ports.posts import Digest, Weekly, WeekTold
 
 LISTED = 30
 """Incidents that a digest has a line for; the rest is a number and on the review page."""
-LINES_PER_BLOCK = 6
-"""So that a section stays below Slack's limit of 3,000 characters, however long the names are."""
 HEADER_LIMIT = 150
 
 
@@ -51,7 +49,7 @@ def digest_blocks(group: Group, digest: Digest, links: Links) -> list[Block]:
     if more > 0:
         lines.append(f"_and {more} more_")
     blocks = [_header(f":newspaper: {_digest_words(group, digest)}")]
-    blocks += [section("\n".join(lines[at : at + LINES_PER_BLOCK])) for at in range(0, len(lines), LINES_PER_BLOCK)]
+    blocks += [section(line) for line in lines]
     return [*blocks, _context(group, links)]
 
 

@@ -298,12 +298,14 @@ def _plain(text: str) -> Block:
 
 
 def _facts(group: Group, incident: Incident) -> Block:
+    when = span_words(incident.start, incident.end, group.zone)
+    # The header says how long it was; how it goes on, and why it was none, needs a line.
+    state = "" if incident.resolved and not incident.withdrawn else f"\n{sentence(state_words(incident))}"
     facts = {
-        "When": span_words(incident.start, incident.end, group.zone),
-        "State": sentence(state_words(incident)),
+        "When": f"{when}{state}",
+        "Observed": sentence(_observed(incident)),
         "Severity": f"{sentence(incident.severity)} {kind_words(incident.kind)}",
         "By chance": sentence(return_period_words(incident.return_period_hours)),
-        "Observed": sentence(_observed(incident)),
     }
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{escaped(fact)}"} for name, fact in facts.items()]
     return {"type": "section", "fields": fields}

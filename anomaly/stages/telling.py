@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
 MOST_DOUBLINGS = 9
-ROUNDS = 3
-"""A reply may be due that waited for another one; more than two never follow each other in one run."""
+ROUNDS = 4
+"""A reply may be due that waited for another one; no run has more than a few of them to tell of one incident."""
 
 LowRank = Callable[[Group, Incident], str]
 """Why a model of people's labels thinks little of an incident, in words; '' if it does not."""
@@ -145,12 +145,14 @@ def tell_all(group: Group, desk: Desk, *, now: datetime, touched: Iterable[Incid
     """
     told = Told()
     looked_at = {incident.id: incident for incident in touched}
-    for _ in range(ROUNDS):
+    for again in range(ROUNDS):
         looked_at |= {incident.id: incident for incident in desk.store.unsettled(group)}
         enqueued = settle(group, list(looked_at.values()), desk, now=now)
+        if again and not enqueued:
+            break
         before = sum(told.sent.values())
         deliver(group, desk, told, now=now)
-        if told.stopped or not (enqueued and sum(told.sent.values()) > before):
+        if told.stopped or sum(told.sent.values()) == before:
             break
         looked_at = {}
     if desk.posts is not None and not told.stopped:
@@ -170,10 +172,11 @@ class _Said:
     snoozes: Sequence[Snooze] = ()
 
     def of(self, incident: Incident) -> Remarks:
-        over = incident.resolved or incident.withdrawn
+        # The message of what is over has nothing to be quiet about; what is untold is kept quiet, over or not.
+        quiet = incident.slack_ts is not None and (incident.resolved or incident.withdrawn)
         return Remarks(
             None if incident.id is None else self.labels.get(incident.id),
-            None if over else snooze_of(incident, self.snoozes),
+            None if quiet else snooze_of(incident, self.snoozes),
         )
 
 
