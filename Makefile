@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run up test check format bench bench-detection lock clean
+.PHONY: help install run up test check format bench bench-detection docs lock clean
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -74,9 +74,13 @@ var/cache/peers/installed: $(PEERS)
 	@$(@D)/bin/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r $(PEERS)
 	@touch $@
 
+docs: .venv/installed ## Builds the documentation site, without a network: docs/_build/html/index.html
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
 lock: ## Renews requirements.lock from pyproject.toml (maintainers; needs uv)
 	uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-header --all-extras \
 	  $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 
 clean: ## Removes var/ and the caches; .venv stays
-	rm -rf var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf var docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -443,7 +443,7 @@ def airflow(settings: Settings, groups: Sequence[Group]) -> Iterator[Finding]:
     else:
         yield note.ok("healthy")
     yield from _clock(note, _date(headers), asked)
-    token = os.environ.get("ANOMALY_AIRFLOW_TOKEN") or _airflow_token(address)
+    token = settings.airflow_token or _airflow_token(address)
     if token is None:
         yield note.warning(
             "whether its DAGs are parsed cannot be seen without a token",
