@@ -36,7 +36,8 @@ CENSORED = 3.0
 """Excesses count as at most this: about one in twenty is naturally larger, all of a past incident's are."""
 PRIOR = 30.0
 """Excesses that the group's tail weighs as much as."""
-SLOPES = (0.8, 3.0)
+SLOPES = (0.65, 3.0)
+MOST_POOLED = 2.0
 LEAST_RARE_SLOPE = 1.0
 """Counts of rare variables are few distinct numbers: their history shows the far tail least of all."""
 KNEES = (0.5, 8.0)
@@ -96,8 +97,8 @@ def calibrations(histories: Sequence[Floats], *, rare: Sequence[bool]) -> list[C
     """One for each variable's evidence over its history; the shorter a history, the nearer its tail to the group's."""
     found = [excesses(history) for history in histories]
     own = [total / number for _, total, number in found if number >= LEAST_EXCESSES]
-    pooled = float(np.clip(np.median(own), 0.8, 2.0)) if own else 1.0
     least, most = SLOPES
+    pooled = float(np.clip(np.median(own), least, MOST_POOLED)) if own else 1.0
     return [
         Calibration(
             knee,

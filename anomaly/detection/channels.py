@@ -13,10 +13,16 @@ per name:
                   expected to bring before it began
 ``contrast``      the mean of the same local time on the days of this kind, working or weekend, of four weeks, minus
                   the baseline: another opinion about the season, from more days and less alike
+``beside``        the mean of the two intervals beside the same local time of the week, over up to six weeks, minus
+                  the baseline: twelve opinions more about the season, from hours that are nearly alike
+``contrast-beside``  the same for the days of this kind, of four weeks
 ``mean-<k>``      the mean of the latest k deviations, this interval's included
+``carried-<k>``   the deviation to expect if the latest k intervals' share of their baselines goes on: a payday's
+                  surplus is some percent of every hour, not so many events of every hour
 ================  ==============================================================================================
 
-Baseline, rate, outlook and contrast are known ahead: a window may look at those of the interval that it predicts.
+Baseline, rate, outlook, contrast, what is beside and what is carried on are known ahead: a window may look at those of
+the interval that it predicts.
 Why: a small network learns a departure from the season much better than the season itself, and the season of a
 business variable is its week. Medians of the same local time are the oldest robust forecast there is; six of them are
 robust against two odd weeks. Where events are rare the median is 0 and says nothing: there the mean is what waits can
@@ -43,10 +49,13 @@ Floats = NDArray[np.float64]
 
 LEVEL, BASELINE, RATE, DEVIATION, OUTLOOK = "level", "baseline", "rate", "deviation", "outlook"
 CONTRAST = "contrast"
+BESIDE, CONTRAST_BESIDE = "beside", "contrast-beside"
 REMEMBERED = 0.7
 """Share of last week's mean deviation that an outlook takes over; the rest was weather."""
 WEEKS = 6
-_MEAN = "mean-"
+_MEAN, _CARRIED = "mean-", "carried-"
+MOST_CARRIED = 3.0
+"""Times its baseline: more than that is an incident, and nothing to go on with."""
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 _BLOCK_BYTES = 64 * 2**20
 
@@ -59,12 +68,17 @@ def mean_of(intervals: int) -> str:
     return f"{_MEAN}{intervals}"
 
 
+def carried_from(intervals: int) -> str:
+    """The channel of the share of so many intervals' baselines, carried on."""
+    return f"{_CARRIED}{intervals}"
+
+
 def reach(names: Iterable[str], step: timedelta) -> timedelta:
     """How much before an interval its channels look, at most."""
     longest = timedelta(0)
     for name in names:
         if name != LEVEL:
-            mean = int(name.removeprefix(_MEAN)) * step if name.startswith(_MEAN) else timedelta(0)
+            mean = (_length(name) or 0) * step
             mean = _WEEK + _DAY if name == OUTLOOK else mean
             longest = max(longest, mean + _weeks.reach(step) + step)
     return longest
@@ -112,12 +126,17 @@ class Channels:
             self._arrays[RATE] = np.full(z.shape, np.nan)
             self._counts = np.full(z.shape, np.nan)
             self._counts[:, :settled] = transforms.inverse(self.level[:, :settled], transform)
-        if CONTRAST in wanted:
+        if wanted & {CONTRAST, CONTRAST_BESIDE}:
             self._days, self._weekend = _days.lags(starts, step, zone), weekends(starts, zone)
-            self._arrays[CONTRAST] = np.full(z.shape, np.nan)
+        self._pairs = np.full(z.shape if wanted & {BESIDE, CONTRAST_BESIDE} else (len(z), 0), np.nan)
+        opinions = wanted & {CONTRAST, BESIDE, CONTRAST_BESIDE}
+        self._arrays |= {name: np.full(z.shape, np.nan) for name in sorted(opinions)}
         if self._deviates:
             self._arrays |= {name: np.full(z.shape, np.nan) for name in (BASELINE, DEVIATION)}
-        self._means = sorted(int(name.removeprefix(_MEAN)) for name in wanted if name.startswith(_MEAN))
+        self._carried = sorted(_length(name) or 0 for name in wanted if name.startswith(_CARRIED))
+        self._shares = {length: np.full(z.shape, np.nan) for length in self._carried}
+        self._arrays |= {carried_from(length): np.full(z.shape, np.nan) for length in self._carried}
+        self._means = sorted(_length(name) or 0 for name in wanted if name.startswith(_MEAN))
         self._arrays |= {mean_of(length): np.full(z.shape, np.nan) for length in self._means}
         self._fill(settled)
 
@@ -157,7 +176,16 @@ class Channels:
             departed = _at(self[mean_of(self._week)], np.arange(part.start, part.stop) - self._day)
             self[OUTLOOK][:, part] = self[BASELINE][:, part] + REMEMBERED * np.nan_to_num(departed)
         if CONTRAST in self._arrays:
-            self[CONTRAST][:, part] = self._alike(part) - self[BASELINE][:, part]
+            self[CONTRAST][:, part] = self._alike(self.level, part) - self[BASELINE][:, part]
+        if CONTRAST_BESIDE in self._arrays:
+            self[CONTRAST_BESIDE][:, part] = self._alike(self._pairs, part, after=1) - self[BASELINE][:, part]
+        if BESIDE in self._arrays:
+            self[BESIDE][:, part] = self._beside(part) - self[BASELINE][:, part]
+        for length, shares in self._shares.items():
+            before = _at(shares, np.arange(part.start, part.stop) - 1)
+            self[carried_from(length)][:, part] = before * (
+                self[BASELINE][:, part] if self._transform is Transform.ANSCOMBE else 1.0
+            )
         if self._counts is not None:
             self[RATE][:, part] = transforms.forward(self._rates(self._counts, part), self._transform)
 
@@ -165,22 +193,46 @@ class Channels:
         if not self._deviates:
             return
         self[DEVIATION][:, part] = self.level[:, part] - self[BASELINE][:, part]
-        total = np.zeros_like(self.level[:, part])
-        for number, back in enumerate(range(max(self._means, default=0)), 1):
-            total += _at(self[DEVIATION], np.arange(part.start, part.stop) - back)
+        if self._pairs.size:
+            middle = np.arange(max(part.start - 1, 1), max(part.stop - 1, 1))
+            self._pairs[:, middle] = (self.level[:, middle - 1] + self.level[:, middle + 1]) / 2
+        total, base = np.zeros((2, *self.level[:, part].shape))
+        longest = max([*self._means, *self._carried], default=0)
+        for number, back in enumerate(range(longest), 1):
+            positions = np.arange(part.start, part.stop) - back
+            total += _at(self[DEVIATION], positions)
+            if number <= max(self._carried, default=0):
+                base += _at(self[BASELINE], positions)
             if number in self._means:
                 self[mean_of(number)][:, part] = total / number
+            if number in self._shares:
+                share = total / base if self._transform is Transform.ANSCOMBE else total / number
+                self._shares[number][:, part] = np.minimum(share, MOST_CARRIED)
 
     def _back(self, part: slice) -> NDArray[np.int64]:
         return np.asarray(np.arange(part.start, part.stop)[:, None] - self._lags[part])
 
-    def _alike(self, part: slice) -> Floats:
-        """The mean of the same local time on earlier days that are of the same kind."""
+    def _beside(self, part: slice) -> Floats:
+        """The mean of the intervals beside the same local time of the week."""
+        total, number = np.zeros((2, len(self.level), part.stop - part.start))
+        for position in self._back(part).T:
+            _add(total, number, _at(self._pairs, position))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / number)
+
+    def _alike(self, series: Floats, part: slice, *, after: int = 0) -> Floats:
+        """The mean of the same local time on earlier days that are of the same kind.
+
+        Args:
+            series: (V, T).
+            part: positions asked for.
+            after: intervals after its own that a value of the series knows of; none may reach the one asked for.
+        """
         at = np.arange(part.start, part.stop)
         total, number = np.zeros((2, len(self.level), len(at)))
         for position in (at[:, None] - self._days[part]).T:
-            alike = self._weekend[np.maximum(position, 0)] == self._weekend[at]
-            _add(total, number, np.where(alike, _at(self.level, position), np.nan))
+            alike = (self._weekend[np.maximum(position, 0)] == self._weekend[at]) & (position + after < at)
+            _add(total, number, np.where(alike, _at(series, position), np.nan))
         with np.errstate(invalid="ignore"):
             return np.asarray(total / number)
 
@@ -196,6 +248,11 @@ class Channels:
             for beside in (-1, 0, 1):
                 _add(total, number, _at(counts, np.minimum(position + beside, at - 1)))
         return total / number
+
+
+def _length(name: str) -> int | None:
+    """Of the channels that look at so many intervals."""
+    return next((int(name.removeprefix(kind)) for kind in (_MEAN, _CARRIED) if name.startswith(kind)), None)
 
 
 def weekends(starts: NDArray[np.datetime64], zone: ZoneInfo) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ interval that means what it says.
 =============  ========================================================================================  =============
 test           asks                                                                                      of
 =============  ========================================================================================  =============
-``single``     is this interval too far from its prediction?                                             all
+``single``     is this interval too far from its prediction, and from its outlook?                       all
 ``sum-<k>``    are the latest k intervals together too far from their outlook, and the newest one too?   all
 ``frozen``     has the same count been repeated too often?                                               regular ones
 ``silence``    has nothing been written for too long?                                                    rare ones
@@ -15,7 +15,9 @@ test           asks                                                             
 
 A prediction follows what happens: by the evening it expects the day's losses to go on, and sums of its residuals have
 forgotten them. So sums are compared with the *outlook*, what was expected before the day began
-(`anomaly.detection.channels`).
+(`anomaly.detection.channels`). A single interval is compared with what lies between its prediction and its outlook
+(`due`): the one follows the latest weeks closely, the other takes the middle of many, and where they differ, as in an
+hour that is busy on some days only, nobody knows which is right.
 
 *Regular* variables are tested in the transform, A(sum of counts) - A(sum of predictions), because transforming after
 adding up keeps one scale for an hour and for a day. *Rare* ones (fewer than three events per interval) are tested by
@@ -122,11 +124,19 @@ class Taken:
 
 def sums_until(series: Series, at: NDArray[np.int64], lengths: Sequence[int]) -> dict[int, tuple[Floats, Floats]]:
     """Per length what was felt and what was expected of the intervals that end at these positions, (V, n); NaN where
-    one is unknown. A single interval has its prediction, several have their outlook."""
+    one is unknown. A single interval has what is `due`, several have their outlook."""
     longest = max(lengths)
     felt, outlook = (_latest(values, at, longest) for values in (series.felt, series.outlook))
     sums = {k: (felt[..., -k:].sum(axis=2), outlook[..., -k:].sum(axis=2)) for k in lengths}
-    return sums | {1: (series.observed[:, at], series.expected[:, at])}
+    observed = series.observed[:, at]
+    return sums | {1: (observed, due(observed, series.expected[:, at], series.outlook[:, at]))}
+
+
+def due(observed: Floats, expected: Floats, outlook: Floats) -> Floats:
+    """What is nearest to the counts between their prediction and their outlook, (V, n); the prediction where there is
+    no outlook, NaN where there is no prediction."""
+    low, high = np.fmin(expected, outlook), np.fmax(expected, outlook)
+    return np.where(np.isfinite(expected), np.clip(observed, low, high), np.nan)
 
 
 def _latest(values: Floats, at: NDArray[np.int64], length: int) -> Floats:
@@ -302,7 +312,7 @@ class Evidence:
         """
         sums = sums_until(series, at, (1, *SUMS, LEVEL_REACH // self._step))
         found: dict[str, Floats] = {}
-        newest = np.sign(sums[1][0] - sums[1][1])
+        newest = np.sign(series.observed[:, at] - series.expected[:, at])
         for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):
             found[name] = self._of_sums(name, *sums[length], length, newest)
         compared = {SINGLE: sums[1]} | {f"sum-{k}": sums[k] for k in SUMS}
@@ -350,14 +360,37 @@ class Evidence:
             upper[:] = np.inf
         return lower, upper
 
-    def bounds(self, expected: Floats, limits: Floats, direction: Direction = Direction.BOTH) -> tuple[Floats, Floats]:
-        """Single counts (V, n) beyond which an interval is anomalous, for what is expected, (V, n)."""
-        z = transforms.forward(expected, self._transform)
-        sides = self._residuals(limits, direction, expected)
-        low, high = (transforms.inverse(z + side, self._transform) for side in sides)
+    def bounds(
+        self,
+        expected: Floats,
+        limits: Floats,
+        direction: Direction = Direction.BOTH,
+        *,
+        outlook: Floats | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Single counts (V, n) beyond which an interval is anomalous, for what is expected, (V, n).
+
+        Args:
+            expected: predictions; NaN where there is none, and then no bounds.
+            limits: (V,) evidence from which an interval is anomalous.
+            direction: that counts.
+            outlook: (V, n) what was expected before the day began; the prediction where it is not given.
+        """
+        before = expected if outlook is None else outlook
+        ends = np.fmin(expected, before), np.fmax(expected, before)
+        low, high = (
+            transforms.inverse(
+                transforms.forward(end, self._transform) + self._residuals(limits, direction, end)[side],
+                self._transform,
+            )
+            for side, end in enumerate(ends)
+        )
         tail = np.exp(-self.single_limits(limits)) / 2
         for rows, (phi, least) in self._families[SINGLE].get("counts", []):
-            few, many = _count_bounds(np.maximum(expected[rows], least[:, None]), phi, tail[rows])
+            few, many = (
+                _count_bounds(np.maximum(end[rows], least[:, None]), phi, tail[rows])[side]
+                for side, end in enumerate(ends)
+            )
             low[rows] = 0.0 if direction is Direction.SURGE else few
             high[rows] = np.inf if direction is Direction.DROP else many
         return np.where(np.isnan(expected), np.nan, low), np.where(np.isnan(expected), np.nan, high)

@@ -315,7 +315,7 @@ def watch(
         expected[:, part] = transforms.inverse(walked.predicted, p.transform)
         tests[:, part], kinds[:, part] = walked.tests, walked.kinds
         anomalous[:, part] = walked.kinds != ""
-        low, high = ready.bounds(expected[:, part], limits, p.threshold.direction)
+        low, high = ready.bounds(expected[:, part], limits, p.threshold.direction, outlook=walked.outlook)
         lower[:, part], upper[:, part] = low, high
         told(f"{end} of {shape[1]} intervals")
     return Watched(

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from anomaly.detection import channels as module
 from anomaly.detection.channels import (
     BASELINE,
+    BESIDE,
     CONTRAST,
+    CONTRAST_BESIDE,
     DEVIATION,
     LEVEL,
     OUTLOOK,
@@ -22,6 +24,7 @@ from anomaly.detection.channels import (
     REMEMBERED,
     WEEKS,
     Channels,
+    carried_from,
     mean_of,
     nan_median,
     reach,
@@ -32,7 +35,10 @@ from anomaly.groups.model import Transform
 QUARTER, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 WEEK = 7 * DAY
 NEW_YORK = ZoneInfo("America/New_York")
-NAMES = (BASELINE, RATE, DEVIATION, OUTLOOK, CONTRAST, mean_of(3), mean_of(24))
+NAMES = (
+    *(BASELINE, RATE, DEVIATION, OUTLOOK, CONTRAST, BESIDE, CONTRAST_BESIDE),
+    *(mean_of(3), mean_of(24), carried_from(1), carried_from(5)),
+)
 BEFORE_THE_CLOCK_CHANGES = datetime(2026, 2, 20, tzinfo=UTC)  # forward on 8 March, 07:00 UTC
 
 
@@ -160,6 +166,35 @@ def test_a_contrast_compares_days_of_the_same_kind_with_the_baseline() -> None:
 
     assert contrast[30] == 0
     assert contrast[35] == pytest.approx(4 / 20)  # one of twenty working days, where the median of Thursdays is 0
+
+
+def test_what_is_beside_is_the_mean_of_the_neighbours_in_the_weeks_before() -> None:
+    z = np.random.default_rng(3).uniform(2, 9, (1, 7 * 7 * 24))
+    grown = opened(z, HOUR, first=datetime(2026, 5, 1, tzinfo=UTC))
+    at = 6 * 7 * 24 + 30
+    neighbours = [(z[0, at - 168 * week - 1] + z[0, at - 168 * week + 1]) / 2 for week in range(1, 7)]
+
+    assert grown[BESIDE][0, at] == pytest.approx(np.mean(neighbours) - grown[BASELINE][0, at])
+
+
+def test_a_payday_goes_on_as_a_share_of_every_hour() -> None:
+    day = 20 + 15 * np.sin(2 * np.pi * np.arange(24) / 24)
+    z = np.tile(day, 7 * 8)[None]
+    today = slice(7 * 7 * 24, None)
+    z[:, today] *= 1.25
+    grown = opened(z, HOUR, first=datetime(2026, 5, 1, tzinfo=UTC))
+
+    at = today.start + np.arange(30, 60)
+    for name in (carried_from(1), carried_from(5)):
+        np.testing.assert_allclose(grown[name][0, at], 0.25 * grown[BASELINE][0, at])
+
+
+def test_what_is_carried_on_of_a_gauge_is_a_difference() -> None:
+    z = np.tile(np.arange(-12.0, 12.0), 7 * 8)[None]
+    z[:, -48:] += 3
+    grown = opened(z, HOUR, transform=Transform.LINEAR, first=datetime(2026, 5, 1, tzinfo=UTC))
+
+    np.testing.assert_allclose(grown[carried_from(5)][0, -40:], 3.0)
 
 
 @given(st.lists(st.one_of(st.floats(-9, 9), st.just(float("nan"))), min_size=1, max_size=9))

@@ -25,6 +25,7 @@ from anomaly.detection.evidence import (
     FittedTest,
     Series,
     as_json,
+    due,
     from_json,
     memory,
     of_counts,
@@ -320,6 +321,33 @@ def test_a_count_outside_its_bounds_reaches_the_limit_and_one_inside_does_not(fa
     assert not reaches(np.floor(high)).any()
     assert reaches(np.floor(high) + 1).all()
     assert reaches(np.maximum(np.ceil(low) - 1, 0))[low > 0].all()
+
+
+@given(
+    hnp.arrays(np.float64, (2, 6), elements=st.floats(0, 50)),
+    hnp.arrays(np.float64, (2, 6), elements=st.floats(0, 50)),
+    hnp.arrays(np.float64, (2, 6), elements=st.floats(0, 50)),
+)
+def test_counts_between_prediction_and_outlook_are_as_due(observed: Floats, expected: Floats, outlook: Floats) -> None:
+    found = due(observed, expected, outlook)
+    between = (np.minimum(expected, outlook) <= observed) & (observed <= np.maximum(expected, outlook))
+
+    assert (found[between] == observed[between]).all()
+    nearest = np.minimum(np.abs(observed - expected), np.abs(observed - outlook))
+    np.testing.assert_allclose(np.abs(observed - found)[~between], nearest[~between])
+    assert (due(observed, expected, np.full_like(outlook, np.nan)) == expected).all()
+    assert np.isnan(due(observed, np.full_like(expected, np.nan), outlook)).all()
+
+
+def test_where_prediction_and_outlook_differ_the_bounds_hold_both() -> None:
+    counts, expected = clean("poisson", 30, 0.0, variables=2)
+    evidence = Evidence(fitted(counts, expected), step=HOUR, transform=ANSCOMBE)
+    one, other, limits = np.full((2, 1), 10.0), np.full((2, 1), 40.0), np.full(2, LIMIT)
+
+    low, high = evidence.bounds(one, limits, outlook=other)
+
+    assert (low == evidence.bounds(one, limits)[0]).all()
+    assert (high == evidence.bounds(other, limits)[1]).all()
 
 
 def test_bounds_leave_open_what_nobody_asked_for() -> None:

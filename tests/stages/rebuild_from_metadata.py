@@ -162,7 +162,7 @@ def _judged(
     ]
     walked = walk(past, panels, evidence, limits, group.threshold)
     predicted = transforms.inverse(walked.predicted, group.transform)
-    low, high = evidence.bounds(predicted, limits, group.threshold.direction)
+    low, high = evidence.bounds(predicted, limits, group.threshold.direction, outlook=walked.outlook)
     rows = {
         "predicted": predicted,
         "lower": low,
