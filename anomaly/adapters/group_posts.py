@@ -101,14 +101,13 @@ def _observed(weekly: Weekly) -> str:
     false = sum(week.false_alarms for week in weekly.weeks)
     unknown = sum(week.unlabelled for week in weekly.weeks)
     told = sum(week.told for week in weekly.weeks)
-    over = "last week" if weeks == 1 else f"{weeks} weeks"
-    incidents = f"{told} incident{'s' * (told != 1)} told in {over}" if weeks > 1 else f"{told} told last week"
+    over = "last week" if weeks == 1 else f"in {weeks} weeks"
     if not told:
-        return f"nothing was told in {over}"
+        return f"nothing was told {over}"
+    incidents = f"{told} incident{'s' * (told != 1)} told {over}"
     least, most = false / weeks, (false + unknown) / weeks
     rate = f"{_rate(least)} false a week" if not unknown else f"{_rate(least)} to {_rate(most)} false a week"
-    kept = " (as many as are unlabelled)" if unknown and not false else ""
-    return f"{incidents}; by their labels {rate}{kept}"
+    return f"{incidents}; by their labels {rate}"
 
 
 def _rate(value: float) -> str:

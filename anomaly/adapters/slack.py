@@ -285,7 +285,8 @@ class SlackChannel:
             raise
         for answer in answers:
             self._ids[where] = str(answer["channel"])
-            self._keys.setdefault(str(answer["channel"]), {})[key] = str(answer["ts"])
+            if str(answer["channel"]) in self._keys:  # else it has not been read, and is when it is asked for
+                self._keys[str(answer["channel"])][key] = str(answer["ts"])
 
     def _upload(self, incident: Incident, png: bytes) -> str:
         """The chart as a file of the bot's own; returns its id."""

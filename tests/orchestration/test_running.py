@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from anomaly.exceptions import IncompleteFitError, SourceUnavailableError
 from anomaly.groups import Group
 from anomaly.orchestration import running
 from anomaly.ports import Fit
-from anomaly.stages import alert, fit, predict, update
+from anomaly.stages import alert, fit, predict, telling, update
 
 NOW = datetime(2026, 5, 1, 10, 20, tzinfo=UTC)
 START, END = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)
@@ -122,6 +122,7 @@ def test_predict_is_given_the_serving_form_and_nothing_to_train_with(stage: Any,
         artifacts="artifacts",
         forecaster="forecaster",
         judgements="judgements",
+        labels="labels",
         now=NOW,
     )
 
@@ -134,9 +135,27 @@ def test_alert_is_given_the_channel_of_the_group_and_the_addresses_for_its_messa
     given = called.call_args.kwargs
     assert given["channel"] == "channel of orders"
     assert (given["charts"], given["chart_store"]) == ("charts", "chart_store")
+    assert (given["labels"], given["posts"]) == ("labels", "posts")
     links = given["links"]
     assert (links.airflow_run, links.data_docs) == ("http://airflow/run", "http://docs")
     assert links.model == "http://models/#/models/anomaly.orders"
+
+
+def test_telling_is_given_what_alert_is_given_and_leaves_no_record(stage: Any, world: Any, group: Group) -> None:
+    called = stage(telling, "tell")
+    running.run_tell(world, group, clock=clock)
+    given = called.call_args.kwargs
+    assert (given["channel"], given["labels"], given["posts"]) == ("channel of orders", "labels", "posts")
+    assert (given["store"], given["now"]) == (world.metadata, NOW)
+    assert world.metadata.runs == []
+
+
+def test_review_pages_have_an_address_where_airflow_has_one() -> None:
+    at = replace(Settings.from_environment(), link_airflow="http://airflow/")
+    address = running.review_address(at, "incidents/7") or ""
+    assert address.startswith("http://airflow/")
+    assert address.endswith("/incidents/7")
+    assert running.review_address(replace(at, link_airflow=None)) is None
 
 
 def test_a_fit_is_prepared_trained_registered_and_promoted(stage: Any, world: Any, group: Group, begun: Fit) -> None:

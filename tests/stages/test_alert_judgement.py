@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.detection.causes import Shared
+from anomaly.detection.incidents import DELIVERY
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Incident, Links, Predictions, Variable
 from anomaly.stages.alert import AlertReport, alert
@@ -101,9 +103,8 @@ class Judged:
 
     def said(self) -> list[object]:
         """All that messages say of the incidents."""
-        silent = {"id": None, "group": "", "channel": None, "slack_ts": None, "permalink": None, "chart": None}
-        told = {"told": None, "told_severity": None, "told_variables": None, "told_tail_probability": None}
-        return [replace(incident, **(silent | told)) for incident in self.incidents()]  # type: ignore[arg-type]
+        delivery: dict[str, Any] = dict.fromkeys(DELIVERY)
+        return [replace(incident, group="", **delivery) for incident in self.incidents()]
 
 
 @pytest.fixture
@@ -190,7 +191,9 @@ def test_an_incident_that_gets_clearly_worse_gets_one_more_notice(make_judged: C
     assert judged.alert(64, 65).worse == 1
     (worse,) = judged.incidents()
     assert worse.told_variables == len(worse.variables) == 6
-    assert judged.channel.edits[-1].clearly_worse
+    (notice,) = judged.channel.replies.values()
+    assert notice.broadcast
+    assert len(notice.news.joined) == 5
     judged.judge(65, 66)
     assert judged.alert(65, 66).worse == 0
     assert len(judged.channel.messages) == 1

@@ -45,8 +45,8 @@ class Office:
     def change(self, incident: Incident, names: str | None = None, **changes: Any) -> Incident:
         """The incident as a later run would find it."""
         now = next(i for i in self.store.incidents(self.group) if i.id == incident.id)
-        parts = {} if names is None else {"variables": _incident(names).variables}
-        (saved,) = self.store.save_incidents(self.group, [replace(now, **parts, **changes)])
+        parts = now.variables if names is None else _incident(names).variables
+        (saved,) = self.store.save_incidents(self.group, [replace(now, variables=parts, **changes)])
         return saved
 
     def tell(self, at: timedelta = DAY) -> TellReport:

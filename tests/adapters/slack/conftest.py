@@ -48,7 +48,9 @@ class Faulty:
             return
         method = scope["path"].removeprefix("/api/")
         self.calls.append(method)
-        waiting = self.faults.get(method)
+        waiting = self.faults.get(method) or next(
+            (faults for path, faults in self.faults.items() if path.startswith("/") and method.startswith(path)), []
+        )
         if not waiting:
             await self._app(scope, receive, send)
             return
@@ -86,6 +88,10 @@ class Preview:
         written = body if isinstance(body, str) else json.dumps(body)
         fault = Fault(status, written, dict(headers), carried_out)
         self.transport.faults.setdefault(method, []).extend([fault] * times)
+
+    def fail_path(self, path: str, body: str, *, status: int, headers: Mapping[str, str]) -> None:
+        """Answers the next request whose path begins so with this instead."""
+        self.transport.faults.setdefault(path, []).append(Fault(status, body, dict(headers), carried_out=False))
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """An API call without the code under test."""

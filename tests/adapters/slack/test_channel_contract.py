@@ -12,6 +12,7 @@ from anomaly.adapters.slack import SlackChannel
 from anomaly.exceptions import MessageGoneError
 from anomaly.groups import Group
 from anomaly.ports import Channel, Incident, Links, Posted
+from anomaly.ports.posts import Digest, News, Weekly, WeekTold
 from tests.adapters.slack.pictures import png
 from tests.fakes import RecordedChannel
 
@@ -74,6 +75,30 @@ def test_an_update_edits_in_place(reached: Reached, group: Group, incident: Inci
 
     assert (edited.channel, edited.ts) == (posted.channel, posted.ts)
     assert reached.count() == 1
+
+
+def test_a_reply_of_the_same_key_is_found_and_says_so(reached: Reached, group: Group, incident: Incident) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+    first = reached.port.reply(group, told(incident, posted), News(resolved=True), key="r")
+    again = reached.port.reply(group, told(incident, posted), News(resolved=True), key="r")
+    assert (first.found, again.found) == (False, True)
+    assert again == first
+
+
+def test_posts_about_a_group_are_once_each(reached: Reached, group: Group, incident: Incident) -> None:
+    week = WeekTold(incident.start, 1, 0, 0, 0, 0, 0)
+    for _ in range(2):
+        reached.port.digest(group, Digest(incident.end, (incident,)), links=Links(), key="d")
+        reached.port.weekly(group, Weekly(incident.end, 1.0, (week,), ()), links=Links(), key="w")
+        reached.port.point(group, incident, channel=group.slack.channel, links=Links(), key="p")
+    assert reached.count() == 3
+
+
+def test_a_reply_to_a_message_that_is_gone_is_refused(reached: Reached, group: Group, incident: Incident) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+    reached.delete(posted)
+    with pytest.raises(MessageGoneError):
+        reached.port.reply(group, told(incident, posted), News(resolved=True), key="r")
 
 
 def test_a_message_that_somebody_deleted_is_gone_and_its_key_is_free_again(
