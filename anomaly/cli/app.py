@@ -24,6 +24,7 @@ from anomaly.cli.models import models_app
 from anomaly.cli.reproduce import reproduce
 from anomaly.cli.simulate import simulate
 from anomaly.cli.slack import slack_app
+from anomaly.cli.tell import tell
 from anomaly.exceptions import AnomalyError, InvalidGroupsError, TransientError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(labels_app, name="labels")
 app.add_typer(slack_app, name="slack")
 app.command()(snooze)
+app.command()(tell)
 app.command()(init)
 app.command()(doctor)
 app.command()(simulate)

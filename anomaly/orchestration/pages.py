@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from anomaly.detection.incidents import SEVERITIES
 from anomaly.groups import Group
 from anomaly.groups.durations import format_duration
 from anomaly.groups.model import PromotionMode
@@ -20,7 +21,8 @@ Each run takes one interval of {format_duration(group.interval)}, {_delay(group)
 1. **update** counts the events of every variable in the source and keeps the counts. Intervals of the last
    {format_duration(group.lateness)} are counted again, for rows that arrived late.
 2. **predict** compares the counts with what the champion model expects, and marks the anomalies.
-3. **alert** gathers anomalies into incidents and posts them to `{group.slack.channel}`, each once, with a chart.
+3. **alert** gathers anomalies into incidents and tells of them, each in one thread, with a chart. Digests and weekly
+   posts go out with it.
 
 Every task can be run again: the same range gives the same result, and no message is sent twice.
 
@@ -128,8 +130,25 @@ def _policy(group: Group) -> str:
 | never counts | fewer than {threshold.min_absolute:g} events or {threshold.min_relative:.0%} off |
 | an incident | needs {group.incidents.min_anomalies} anomalous intervals; a gap over \
 {format_duration(group.incidents.merge_gap)} ends it |
+| low, high and critical ones go to | {_routes(group)} |
+| quiet hours | {_quiet(group)} |
+| planned events | {_planned(group)} |
 | distribution of residuals | `{group.distribution}`, transform `{group.transform.value}` |
 """
+
+
+def _routes(group: Group) -> str:
+    return ", ".join(f"`{group.slack.route(severity)}`" for severity in SEVERITIES)
+
+
+def _quiet(group: Group) -> str:
+    hours = ", ".join(f"`{hours}`" for hours in group.slack.quiet_hours)
+    who = {"critical": "what is not critical", "high": "what is low", "never": "everything"}[group.slack.quiet_below]
+    return f"{hours}: {who} waits" if hours else "none"
+
+
+def _planned(group: Group) -> str:
+    return ", ".join(event.name.replace("|", "\\|") for event in group.planned) or "none"
 
 
 def _selection(group: Group) -> str:
