@@ -86,8 +86,8 @@ def watch_dag(group: Group) -> DAG:
 
         @task(inlets=[assets.predictions], outlets=[assets.incidents], multiple_outputs=False)
         def alert(**context: Any) -> dict[str, Any]:
-            """Gathers anomalies into incidents, draws their charts and posts them to the channel: one message per
-            incident, sent once even when this task runs twice, and later when Slack is down."""
+            """Gathers anomalies into incidents, draws their charts and tells of them in Slack: one thread per incident,
+            each thing said once even when this task runs twice, and later when Slack is down."""
             world = airflow_world()
             address = running.airflow_run_address(world.settings, context["dag"].dag_id, context["run_id"])
             done = running.run_alert(world, group, _range(group, context), airflow_run=address)
