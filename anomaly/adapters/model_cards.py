@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomaly.adapters.messages import number_words, return_period_words, span_words
+from anomaly.adapters.messages import duration_words, number_words, return_period_words, span_words
 from anomaly.groups import Group
 from anomaly.groups.durations import format_duration
 from anomaly.groups.model import PromotionMode
 from anomaly.ports import Fit, FittedVariable
-from anomaly.ports.reviews import Card, JudgedAlert, Replayed, Review, ReviewLinks, Side, VariableErrors
+from anomaly.ports.reviews import AlertDiff, Card, JudgedAlert, Replayed, Review, ReviewLinks, Side, VariableErrors
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -27,6 +27,8 @@ _STYLE = Path(__file__).with_name("data_docs_templates") / "style.css"
 LISTED = 12
 """Alerts, and golden incidents, that a card lists; the report lists all."""
 _NAMED = 3
+_APART = "\N{EM SPACE}"
+"""MLflow draws tables without any room between their columns."""
 _LIMITS = (
     "Counts are judged, never values: what is written on time with wrong contents is not noticed.",
     "A variable that is younger than the history's minimum is not judged; its first fit enrols it.",
@@ -67,7 +69,7 @@ def approval_body(group: Group, fit: Fit, review: Review, *, findings: Sequence[
             f"In MLflow: move the alias `champion` to version {version}, or set its tag `review` to `approved` or "
             f"`rejected`. In a terminal: `anomaly models promote {group.name} {version}` or `anomaly models reject "
             f"{group.name} {version}`. What comes first counts. Without an answer within "
-            f"{format_duration(group.promotion.wait)} the version is rejected."
+            f"{duration_words(group.promotion.wait)} the version is rejected."
         ),
         _links(facts),
     ]
@@ -193,11 +195,13 @@ def _alert_lines(facts: _Facts) -> list[str]:
     alerts, zone = facts.review.alerts, facts.group.zone
     span = span_words(alerts.start, alerts.end, zone)
     if alerts.champion is None:
-        head = f"Over {span} it would have told **{alerts.challenger}** alerts; there is no champion to compare with."
+        told = _number_of(alerts.challenger, "alert")
+        head = f"Over {span} it would have told **{told}**; there is no champion to compare with."
     else:
         head = (
-            f"Over {span} the champion would have told {alerts.champion} alerts and this fit {alerts.challenger}: "
-            f"**{len(alerts.appearing)} appear, {len(alerts.disappearing)} disappear**, {alerts.kept} stay."
+            f"Over {span} the champion would have told {_number_of(alerts.champion, 'alert')} and this fit "
+            f"{alerts.challenger}: **{len(alerts.appearing)} appear, {len(alerts.disappearing)} disappear**, "
+            f"{_stay(alerts)}."
         )
     fair = [sum(a.out_of_sample for a in listed) for listed in (alerts.appearing, alerts.disappearing)]
     head += (
@@ -213,6 +217,16 @@ def _alert_lines(facts: _Facts) -> list[str]:
             columns = ("when", "what", "variables", "counted", "expected", "how rare")
             parts.append(f"### {title}\n\n{_table(columns, rows)}{more}")
     return parts
+
+
+def _stay(alerts: AlertDiff) -> str:
+    """What stays; one long incident of the champion may be several of the challenger, or the other way round."""
+    ours = alerts.challenger - len(alerts.appearing)
+    return f"{alerts.kept} stay" + (f", as {ours}" if ours != alerts.kept else "")
+
+
+def _number_of(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _alert_row(alert: JudgedAlert, facts: _Facts) -> tuple[str, ...]:
@@ -292,8 +306,8 @@ def _sentence(text: str) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(column + _APART for column in columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") + _APART for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -320,6 +334,7 @@ def _html(facts: _Facts, charts: Mapping[str, bytes]) -> str:
         candidates=_counted(facts.candidates),
         families=_counted(facts.families),
         history=span_words(facts.fit.history.start, facts.fit.history.end, zone),
+        stay=_stay(review.alerts),
         span=span_words(review.alerts.start, review.alerts.end, zone),
         fair_from=f"{review.alerts.fair_from.astimezone(zone):%Y-%m-%d %H:%M}",
         sides=[_side_row(side) for side in review.comparison.sides],

@@ -74,27 +74,23 @@ def comparison(errors: Sequence[VariableErrors]) -> bytes:
 
 
 def _scatter(axes: Axes, pairs: np.ndarray[tuple[int, int], np.dtype[np.float64]], before: str, measure: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     known = pairs[(pairs > 0).all(axis=1)]
     if not len(known):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.text(0.5, 0.5, f"no variable has a {before}", transform=axes.transAxes, ha="center", color=_QUIET)
         return
-    low, high = known.min() / 1.3, known.max() * 1.3
-    axes.plot([low, high], [low, high], color=_QUIET, linewidth=0.9, zorder=1)
+    high = known.max() * 1.08
+    axes.plot([0, high], [0, high], color=_QUIET, linewidth=0.9, zorder=1)
     ratio = known[:, 1] / known[:, 0]
     colours = np.where(ratio > 1.01, CHALLENGER_COLOUR, np.where(ratio < 0.99, CHAMPION_COLOUR, _QUIET))
-    axes.scatter(known[:, 0], known[:, 1], c=list(colours), s=15, alpha=0.6, linewidths=0, zorder=2)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    axes.scatter(known[:, 0], known[:, 1], c=list(colours), s=18, alpha=0.6, linewidths=0, zorder=2)
+    axes.set_xlim(0, high)
+    axes.set_ylim(0, high)
     for axis in (axes.xaxis, axes.yaxis):
-        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(MaxNLocator(5))
     axes.grid(color=_LINE, linewidth=0.5)
     axes.set_xlabel(f"{before}: {_MEASURES[measure]}", fontsize=8)
     axes.set_ylabel("challenger", fontsize=8)
@@ -111,7 +107,7 @@ def timeline(group: Group, review: Review) -> bytes:
         kept = f"{alerts.kept} stay" if alerts.champion is not None else "there is no champion to compare with"
         _title(
             figure,
-            f"{len(alerts.appearing)} alerts appear, {len(alerts.disappearing)} disappear",
+            f"{len(alerts.appearing)} appear, {len(alerts.disappearing)} disappear",
             f"{kept}; {span_words(alerts.start, alerts.end, group.zone)}",
         )
         axes = _panel(figure, LEFT + 0.45, 0.92, WIDTH - LEFT - 0.45 - RIGHT, 0.95)
@@ -159,9 +155,9 @@ def alert(chart: DiffChart) -> bytes:
         total = figure.get_figheight()
         for text, colour, x in (
             ("counted", _OBSERVED, LEFT),
-            ("champion", CHAMPION_COLOUR, LEFT + 0.75),
-            ("challenger, with what it bears", CHALLENGER_COLOUR, LEFT + 1.6),
-            ("dots: anomalous to it", _QUIET, LEFT + 3.9),
+            ("champion expects", CHAMPION_COLOUR, LEFT + 0.75),
+            ("challenger expects", CHALLENGER_COLOUR, LEFT + 2.05),
+            ("shaded: what each accepts; dots: what it does not", _QUIET, LEFT + 3.4),
         ):
             figure.text(x / WIDTH, 0.14 / total, text, color=colour, fontsize=8.5)
         return _png(figure)
@@ -209,7 +205,9 @@ def _one(
     high = np.where(np.isnan(high) & np.isfinite(judged.predicted), 1e9, high)
     low = np.where(np.isnan(low) & np.isfinite(judged.predicted), 0.0, low)
     axes.fill_between(middles, low, high, color=band, alpha=0.55, linewidth=0, zorder=1)
-    axes.plot(middles, judged.predicted, color=colour, linewidth=1.1, zorder=3)
+    # The champion's line is wider, so that it is seen below the challenger's where both say the same.
+    wide = 2.6 if colour == CHAMPION_COLOUR else 1.1
+    axes.plot(middles, judged.predicted, color=colour, linewidth=wide, alpha=0.85, zorder=3)
     axes.plot(
         middles[judged.anomalous], variable.observed[judged.anomalous], "o", color=colour,
         markersize=6.5 if colour == CHAMPION_COLOUR else 4, markeredgewidth=0, zorder=5,

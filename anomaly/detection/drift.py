@@ -12,12 +12,17 @@ quiet hours stand in both in the same shares.
 **Many variables** are looked at together: by Benjamini's and Hochberg's procedure, at most `FALSE_DISCOVERIES` of
 those that are found are expected to be chance.
 
+**Small moves are none.** Residuals of small counts take few values, and all of them move a little when an expectation
+does. So the distributions are compared up to a shift of `TOLERANCE` pooled standard deviations either way, as in
+Lévy's distance; the probabilities are too large by that, never too small.
+
 **How far matters, too.** With hundreds of residuals a difference that nobody would notice is significant. Below a
 distance of `LEAST_DISTANCE` a variable has not drifted: 100 x D percent of the residuals would have to change sides.
 An outage of a day among two weeks moves 7 %; a lasting change moves more. So incidents need no masking here.
 
 Sources:
     N. Smirnov, "Table for estimating the goodness of fit of empirical distributions", Ann. Math. Stat. 19 (1948).
+    P. Lévy, "Calcul des probabilités" (1925): distributions that are close up to a small shift.
     M. S. Bartlett, "On the theoretical specification and sampling properties of autocorrelated time-series",
     Supplement to the J. R. Stat. Soc. 8 (1946).
     Y. Benjamini, Y. Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 57 (1995).
@@ -34,6 +39,7 @@ from numpy.typing import NDArray
 
 FALSE_DISCOVERIES = 0.05
 LEAST_DISTANCE = 0.2
+TOLERANCE = 0.2
 LEAST = 50
 """Residuals that either sample must hold."""
 
@@ -45,7 +51,8 @@ class Drift:
     """Of V variables."""
 
     distances: Floats
-    """(V,) largest difference of the two empirical distributions, in [0, 1]; NaN where there is too little."""
+    """(V,) largest difference of the two empirical distributions, in [0, 1], up to the tolerated shift; NaN where there
+    is too little."""
     probabilities: Floats
     """(V,) of a distance at least this large by chance; NaN where there is too little."""
     drifted: NDArray[np.bool_]
@@ -81,8 +88,17 @@ def effective(values: Floats) -> float:
 def _distance(one: Floats, other: Floats) -> float:
     first, second = np.sort(one), np.sort(other)
     both = np.concatenate([first, second])
-    shares = (np.searchsorted(part, both, side="right") / len(part) for part in (first, second))
-    return float(np.abs(np.subtract(*shares)).max())
+    tolerated = TOLERANCE * float(both.std())
+    return max(0.0, _exceeds(first, second, both, tolerated), _exceeds(second, first, both, tolerated))
+
+
+def _exceeds(low: Floats, high: Floats, at: Floats, tolerated: float) -> float:
+    """How much more of `low` than of `high` lies up to a place, where the place of `high` is a little further on."""
+    share, beyond = (
+        np.searchsorted(part, at + further, side="right") / len(part)
+        for part, further in ((low, 0.0), (high, tolerated))
+    )
+    return float((share - beyond).max())
 
 
 def _probability(distance: float, n: float, m: float) -> float:

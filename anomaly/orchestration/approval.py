@@ -27,12 +27,19 @@ LISTENS_EVERY = timedelta(minutes=5)
 APPROVE, REJECT = "Approve", "Reject"
 
 
+def form() -> dict[str, Param]:
+    """What is asked beside yes or no; for the argument `params`, which Airflow merges with the DAG's before the
+    operator sees it."""
+    return {"why": Param("", type=["null", "string"], title="Why", description="Kept with the decision.")}
+
+
 class ApprovalTask(HITLOperator):
     """Asks whether the challenger shall serve.
 
     Args:
         group: whose.
         fit_id: of the fit; a template.
+        kwargs: of every operator; `params` is `form()`.
     """
 
     template_fields: Collection[str] = ("subject", "body", "fit_id")
@@ -42,7 +49,6 @@ class ApprovalTask(HITLOperator):
             subject=f"Shall the new model of {group.name} serve?",
             body="The task's log and the model version's page in MLflow hold the review.",
             options=[APPROVE, REJECT],
-            params={"why": Param("", type="string", title="Why", description="Kept with the decision.")},
             response_timeout=LISTENS_EVERY,
             **kwargs,
         )

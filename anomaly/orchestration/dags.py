@@ -176,9 +176,9 @@ def fit_dag(group: Group) -> DAG:
         reviewed, promoted = review(fit_id), promote(fit_id)
         trained >> register(fit_id) >> reviewed
         if group.promotion.mode is PromotionMode.REVIEWED:
-            from anomaly.orchestration.approval import ApprovalTask  # groups without reviews do not pay for it
+            from anomaly.orchestration.approval import ApprovalTask, form  # groups without reviews do not pay for it
 
-            asked = ApprovalTask(task_id="approve", group=group, fit_id=str(fit_id), doc_md=APPROVE_PAGE)
+            asked = ApprovalTask(task_id="approve", group=group, fit_id=str(fit_id), params=form(), doc_md=APPROVE_PAGE)
             reviewed >> asked >> promoted
         else:
             reviewed >> promoted

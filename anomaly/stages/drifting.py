@@ -21,6 +21,7 @@ from anomaly.exceptions import RegistryUnavailableError
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Fit, ModelRegistry, Store
 from anomaly.ports.reviews import DriftCheck, Reviews
+from anomaly.stages.records import measure_of
 from anomaly.stages.serving import follow
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,12 @@ def _look(group: Group, champion: Fit, store: Store, reviews: Reviews, now: date
 
 def _drifted(group: Group, champion: Fit, within: TimeRange, store: Store) -> tuple[list[str], int]:
     """Names of the variables that have drifted, the farthest first, and how many could be looked at."""
-    fitted = [f for f in store.fitted(champion.id) if f.status == "fitted" and group.watches(f.variable.name)]
+    fitted = [
+        f
+        for f in store.fitted(champion.id)
+        # A rare variable's residual is nearly always the same; its rate is what its tests of silence and sums watch.
+        if f.status == "fitted" and measure_of(f) == "MAE" and group.watches(f.variable.name)
+    ]
     special = calendars.special(within.starts(), group.zone, group.holidays)
     before: list[Any] = []
     after: list[Any] = []
