@@ -185,6 +185,7 @@ def test_where_everything_is_well_nothing_fails_and_only_the_missing_model_is_wa
         "has the DAGs of 1 group",
         "signed in as bot of team",
         "has the scopes it needs",
+        "messages have no buttons",
         "is in #alerts",
         "its role may only read",
         "an index begins with timestamp",
@@ -296,6 +297,21 @@ def test_a_group_that_is_behind_its_fit_unfinished_and_its_message_stuck_are_fou
     assert "intervals of 1h ago" in warned
     assert "fit f1 was started and never finished" in warned
     assert "channel_not_found" in of(found, "group", "failed")[0].found
+
+
+def test_a_token_that_socket_mode_refuses_fails_and_a_good_one_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"base_url": f"{place.servers.address}/api/", "app_token": "xapp-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_TEAM", json.dumps({"conn_type": "slack", "password": "xoxb-1", "extra": extra}))
+    place.servers.answers["/api/apps.connections.open"] = (200, {"ok": False, "error": "invalid_auth"}, {})
+    status, found = place.run()
+    assert status == 1
+    assert "Socket Mode is refused: invalid_auth" in of(found, "Slack", "failed")[0].found
+    place.servers.answers["/api/apps.connections.open"] = (200, {"ok": True, "url": "wss://x"}, {})
+    status, found = place.run()
+    assert status == 0
+    assert any("over Socket Mode" in finding.found for finding in of(found, "Slack", "ok"))
 
 
 def test_a_group_file_with_a_mistake_is_a_finding(place: Place) -> None:

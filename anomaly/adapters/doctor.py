@@ -522,6 +522,7 @@ def slack_connection(world: World, name: str, groups: Sequence[Group]) -> Iterat
     headers = {str(key).lower(): value for key, value in (told.headers or {}).items()}
     yield from _clock(note, _date(headers), asked)
     yield from _scopes(note, headers.get("x-oauth-scopes"))
+    yield from _buttons(note, connection, client)
     there = _channels(client)
     for channel in sorted({channel for group in groups for channel in channels_of(group)}):
         member = there.get(channel.removeprefix("#"))
@@ -561,6 +562,28 @@ def _scopes(note: _Noted, told: str | None) -> Iterator[Finding]:
         )
     else:
         yield note.ok(f"has the scopes it needs: {', '.join(SCOPES)}")
+
+
+def _buttons(note: _Noted, connection: Connection, client: Any) -> Iterator[Finding]:
+    """Whether clicks can arrive."""
+    from slack_sdk.errors import SlackApiError
+
+    token = connection.extra.get("app_token")
+    if token:
+        try:
+            client.apps_connections_open(app_token=token)
+        except SlackApiError as refused:
+            yield note.failed(
+                f"Socket Mode is refused: {refused.response['error']}",
+                "make an app-level token with the scope connections:write, turn Socket Mode on, and put the token into "
+                "the connection's extra as app_token",
+            )
+        else:
+            yield note.ok("clicks can arrive over Socket Mode, while `anomaly slack listen` runs")
+    elif connection.extra.get("signing_secret"):
+        yield note.ok("clicks can arrive over HTTP")
+    else:
+        yield note.ok("messages have no buttons: the extra has neither app_token nor signing_secret")
 
 
 def _channels(client: Any) -> dict[str, bool]:

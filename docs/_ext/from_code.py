@@ -77,7 +77,9 @@ def _model(model: type[BaseModel], key: str) -> Iterator[str]:
             said = f"See [below](#{_anchor(path)})." if inner else _plain_meaning(model, name)
         elif inner:
             said += f" See [below](#{_anchor(path)})."
-        yield f"| `{name}` | {_kind(field.annotation, field)} | {_default(field)} | {_cell(said)} |"
+        default = _OWN_DEFAULTS.get(path) or _default(field)
+        kind = _OWN_KINDS.get(path) or _kind(field.annotation)
+        yield f"| `{name}` | {kind} | {default} | {_cell(said)} |"
     yield ""
     for path, inner in nested:
         yield from _model(inner, path)
@@ -99,6 +101,9 @@ def _anchor(path: str) -> str:
     return path.replace(".", "").replace("_", "_").lower()
 
 
+_OWN_DEFAULTS = {"name": "the file's name"}
+_OWN_KINDS = {"variables": "`all`, a list of names, or keys"}
+"""What a validator takes beside what the type says."""
 _OBVIOUS = {
     ("Group", "description"): "What people read about the group.",
     ("Group", "owner"): "Who answers for it.",
@@ -149,10 +154,8 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield from _parts(argument)
 
 
-def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
+def _kind(annotation: Any) -> str:
     """A type, as people write it in YAML."""
-    if field is not None and any("pattern" in str(m) and "COUNTRY" in str(m) for m in field.metadata):
-        return "country"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(arguments[0])
@@ -196,8 +199,9 @@ def _shown(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    """One cell of a Markdown table, from a docstring."""
-    return text.replace("``", "`").replace("|", "\\|").strip()
+    """One cell of a Markdown table, from a docstring; what looks like a tag outside of code is text."""
+    parts = text.replace("``", "`").replace("|", "\\|").strip().split("`")
+    return "`".join(part if at % 2 else part.replace("<", "&lt;") for at, part in enumerate(parts))
 
 
 def _sentence(docstring: str) -> str:
@@ -224,7 +228,7 @@ def _commands(command: Any, name: str) -> Iterator[str]:
     yield ""
     rows = [row for parameter in command.params if (row := _parameter(parameter)) is not None]
     if rows:
-        yield "| | |"
+        yield "| argument or option | meaning |"
         yield "| --- | --- |"
         yield from rows
         yield ""

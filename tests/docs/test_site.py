@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import typer
+import yaml
 
 from anomaly.groups import Group
 from tests.conftest import REPOSITORY
@@ -110,6 +113,30 @@ def test_every_key_of_a_groups_file_is_in_the_reference_with_its_default(site: P
     assert not [key for key in Group.model_fields if f">{key}<" not in page]
     for default in ("12h", "seasonal-naive", "anomaly_slack"):
         assert default in page, default
+
+
+def _examples() -> list[tuple[str, dict[str, Any]]]:
+    """What the guides show of group files: whole ones, and parts."""
+    found = []
+    for path in sorted((REPOSITORY / "docs" / "how-to").glob("*.md")):
+        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+            written = yaml.safe_load(block)
+            found.append((f"{path.stem}: {next(iter(written))}", written))
+    return found
+
+
+@pytest.mark.parametrize("written", [pytest.param(written, id=name) for name, written in _examples()])
+def test_every_example_of_a_groups_file_passes_the_check(written: dict[str, Any]) -> None:
+    least = {
+        "name": "example",
+        "owner": "data",
+        "source": {"connection": "production", "table": "events"},
+        "interval": "1h",
+        "variables": "all",
+        "schedule": {"start": "2026-01-01T00:00:00+00:00"},
+        "slack": {"channel": "#alerts"},
+    }
+    assert Group.model_validate(least | written)
 
 
 def test_every_decision_is_listed(site: Path) -> None:
