@@ -51,6 +51,7 @@ ENVIRONMENT = """\
 * `ANOMALY_ARTIFACTS`: folder or `s3://bucket/prefix` for models and charts
 * `MLFLOW_TRACKING_URI`: the MLflow server, needed by fit
 * `ANOMALY_LINK_AIRFLOW`, `ANOMALY_LINK_MLFLOW`, `ANOMALY_LINK_DATA_DOCS`: addresses for links in messages
+* `ANOMALY_AIRFLOW_TOKEN`: of Airflow's REST API, by which `anomaly doctor` asks for its DAGs
 """
 
 OVERVIEW = f"""\
@@ -61,8 +62,10 @@ Four stages, each of which can be run again without harm: **update** counts, **f
 
 **A first day**
 
+    anomaly init CONNECTION TABLE
     anomaly groups check
     anomaly db upgrade
+    anomaly doctor
     anomaly update carriers --start 2013-01-01 --end 2013-02-03
     anomaly fit carriers --until 2013-02-03
     anomaly update carriers --start 2013-02-03 --end 2013-02-04
