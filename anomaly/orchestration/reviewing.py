@@ -28,6 +28,7 @@ from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.group_files import readable_groups
 from anomaly.orchestration.ranges import parse_moment
 from anomaly.orchestration.review_addresses import framed_path
+from anomaly.orchestration.running import run_tell
 from anomaly.ports.review import Action, Person, RunLink
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def review_options() -> dict[str, Any]:
         # Derived, so that a token of the pages says nothing of what Airflow signs with the same key.
         "secret": hashlib.sha256(b"anomaly review " + conf.get("api", "secret_key").encode()).digest(),
         "runs": AirflowRuns(),
+        "tell": lambda group: run_tell(airflow_world(), group),
         "addresses": [base, Settings.from_environment().link_airflow],
         "plugin_path": framed_path(base),
         "sign_in": "/api/v2/auth/login",

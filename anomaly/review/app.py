@@ -49,6 +49,7 @@ def create_app(
     *,
     secret: bytes,
     runs: Runs | None = None,
+    tell: Callable[[Group], object] | None = None,
     addresses: Sequence[str | None] = (),
     plugin_path: str = "",
     sign_in: str | None = None,
@@ -62,12 +63,13 @@ def create_app(
         access: who may see and say what.
         secret: signs the tokens of writes; the same in every server that shows the pages.
         runs: the scheduler's runs, for links to them.
+        tell: tells a group's channel what has changed; None leaves that to the next run.
         addresses: under which people reach the pages, where a proxy hides it from this server.
         plugin_path: the path at which the pages are shown in a frame; '' where they are not.
         sign_in: path of the page to sign in, to which ``?next=`` is added.
         clock: gives now, aware.
     """
-    desk = Desk(world, groups, access, WriteGuard(secret, origins(addresses)), runs, clock)
+    desk = Desk(world, groups, access, WriteGuard(secret, origins(addresses)), runs, clock, _quietly(tell))
     rendering = Rendering(plugin_path=plugin_path)
 
     somebody = Depends(access.person)
@@ -88,6 +90,19 @@ def create_app(
     app.middleware("http")(_headers)
     _handle_failures(app, rendering, sign_in)
     return app
+
+
+def _quietly(tell: Callable[[Group], object] | None) -> Callable[[Group], None]:
+    """The answer is sent by then: a failure is for the log, and the outbox keeps what was to be told."""
+
+    def quiet(group: Group) -> None:
+        try:
+            if tell is not None:
+                tell(group)
+        except AnomalyError as failure:
+            log.warning("the channel of %s was not told; the next run does it: %s", group.name, failure)
+
+    return quiet
 
 
 async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -27,6 +27,8 @@ class Desk:
     guard: WriteGuard
     runs: Runs | None
     clock: Callable[[], datetime]
+    tell: Callable[[Group], None]
+    """Tells the channel what a label or a snooze has changed."""
 
 
 class Visit:

@@ -45,6 +45,8 @@ class Mark:
     strength: int
     """1 to 3."""
     words: str
+    until: str
+    """Up to when a page shows it with what followed, ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ def marks(cells: Iterable[Cell], stretch: Stretch, *, zone: ZoneInfo, step: time
         counted = f"{cell.anomalies:,} {what}{'s' * (cell.anomalies != 1)}"
         words = f"{span_words(begin, begin + stretch.cell, zone)}\n{counted}, {cell.kind}; by chance {rarity}"
         strength = 1 + sum(cell.tail_probability <= limit for limit in STRENGTHS)
-        made.append(Mark(round(cell.at * width, 3), round(width, 3), TONES.get(cell.kind, "up"), strength, words))
+        until = (begin + stretch.cell + DAY).isoformat(timespec="minutes").replace("+00:00", "Z")
+        tone = TONES.get(cell.kind, "up")
+        made.append(Mark(round(cell.at * width, 3), round(width, 3), tone, strength, words, until))
     return made
 
 

@@ -1,7 +1,7 @@
 """Labels and snoozes from the pages: what would a label change, and the writes themselves.
 
 Every write passes `WriteGuard` and needs the right to label. The author is whoever is signed in; nobody can sign for
-somebody else.
+somebody else. Once the answer is sent, the channel is told; what cannot be delivered then waits in the outbox.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from anomaly.exceptions import LabelRefusedError, UnknownIncidentError
@@ -62,7 +62,7 @@ def writing(visiting: Callable[..., Any], writer: Callable[..., Any]) -> APIRout
         return {"said": str(found)}
 
     @router.post("/incidents/{incident_id}/label")
-    def label(incident_id: int, asked: GiveLabel, visit: Visit = telling) -> dict[str, Any]:
+    def label(incident_id: int, asked: GiveLabel, later: BackgroundTasks, visit: Visit = telling) -> dict[str, Any]:
         from anomaly.stages.label import give
 
         group, _ = visit.glance(incident_id, "label")
@@ -78,10 +78,11 @@ def writing(visiting: Callable[..., Any], writer: Callable[..., Any]) -> APIRout
                 labels=visit.labels,
                 now=visit.now,
             )
+        later.add_task(visit.desk.tell, group)
         return {"word": given.word, "author": given.author}
 
     @router.post("/incidents/{incident_id}/take-back")
-    def take_back(incident_id: int, visit: Visit = telling) -> dict[str, Any]:
+    def take_back(incident_id: int, later: BackgroundTasks, visit: Visit = telling) -> dict[str, Any]:
         from anomaly.stages.label import take_back as take
 
         group, _ = visit.glance(incident_id, "label")
@@ -94,10 +95,11 @@ def writing(visiting: Callable[..., Any], writer: Callable[..., Any]) -> APIRout
                 labels=visit.labels,
                 now=visit.now,
             )
+        later.add_task(visit.desk.tell, group)
         return {"taken_back": held.word if held else None}
 
     @router.post("/groups/{name}/snooze")
-    def snooze(name: str, asked: GiveSnooze, visit: Visit = telling) -> dict[str, Any]:
+    def snooze(name: str, asked: GiveSnooze, later: BackgroundTasks, visit: Visit = telling) -> dict[str, Any]:
         from anomaly.stages.label import snooze as stage
 
         group = visit.group(name, "label")
@@ -112,15 +114,17 @@ def writing(visiting: Callable[..., Any], writer: Callable[..., Any]) -> APIRout
                 labels=visit.labels,
                 now=visit.now,
             )
+        later.add_task(visit.desk.tell, group)
         return {"until": made.end.isoformat()}
 
     @router.post("/groups/{name}/snooze/end")
-    def end_snooze(name: str, asked: EndSnooze, visit: Visit = telling) -> dict[str, Any]:
+    def end_snooze(name: str, asked: EndSnooze, later: BackgroundTasks, visit: Visit = telling) -> dict[str, Any]:
         group = visit.group(name, "label")
         held = next((s for s in visit.labels.snoozes(group, at=visit.now) if s.id == asked.id), None)
         if held is None:
             raise HTTPException(404, f"Group {name} has no such snooze any more.")
         visit.labels.end_snooze(held, at=visit.now)
+        later.add_task(visit.desk.tell, group)
         return {"ended": held.id}
 
     return router

@@ -14,15 +14,25 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+import psycopg2
 import pytest
 
+from anomaly.local.airflow_api import AirflowApi
+from anomaly.local.places import Places
+from anomaly.local.postgres import Server
+from tests.browsing import Seen
 from tests.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Frame, Page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -215,6 +225,74 @@ def test_every_message_is_at_the_address_that_it_prints(run: Finished, up: Up) -
             assert f'id="{address.rpartition("/")[2]}"' in response.read().decode()
 
 
+def test_the_review_pages_load_in_airflows_frame(up: Up, seen: Seen) -> None:
+    """From the navigation to an incident; its address leads there again, and its links lead out of the frame."""
+    page = seen.page
+    page.goto(up.address("Airflow"))
+    page.locator("nav a, a", has_text="Anomalies").first.click()
+    page.wait_for_url("**/plugin/anomaly/**", timeout=60_000)
+    frame = _review_frame(page)
+    frame.locator(".groups").wait_for()
+    _picture(page, "review-groups")
+    frame.locator(".incident a", has_text="variables dropped").first.click()
+    page.wait_for_url("**/plugin/anomaly/anomaly/incidents/*", timeout=60_000)
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    frame = _review_frame(page)
+    frame.locator('[data-chart][data-drawn="true"]').wait_for()
+    frame.locator("[data-multiples]").scroll_into_view_if_needed()
+    frame.locator('[data-multiples][data-drawn="true"]').wait_for()
+    assert "variables dropped" in frame.locator("h1").inner_text()
+    frame.locator("h1").scroll_into_view_if_needed()
+    _picture(page, "review-incident")
+    with page.context.expect_page() as opened:
+        frame.locator("a.out", has_text="Airflow run").click()
+    assert "/dags/anomaly." in opened.value.url
+    opened.value.close()
+    frame.locator("#chosen a").click()
+    page.wait_for_url("**/plugin/anomaly/anomaly/variables/**", timeout=60_000)
+    frame.locator('[data-chart][data-drawn="true"]').wait_for()
+    _picture(page, "review-variable")
+    frame.locator("a", has_text="Fit").first.click()
+    page.wait_for_url("**/plugin/anomaly/anomaly/fits/**", timeout=60_000)
+    frame.locator(".compared").wait_for()
+    _picture(page, "review-fit")
+    assert seen.elsewhere() == []
+
+
+def test_a_label_given_on_the_page_is_in_the_database_and_in_slacks_message(run: Finished, up: Up, seen: Seen) -> None:
+    page = seen.page
+    page.goto(f"{up.address('Airflow').rstrip('/')}/plugin/anomaly/anomaly/groups/carriers")
+    frame = _review_frame(page)
+    frame.locator(".incident a", has_text="variables dropped").first.click()
+    frame.locator('[data-word="expected"]').click()
+    frame.locator(".effect-words", has_text="alerts").wait_for(timeout=60_000)
+    frame.locator(".effect input[name=reason]").fill("a blizzard was forecast")
+    frame.locator(".effect .primary").click()
+    frame.locator(".said").wait_for(timeout=60_000)
+    with closing(psycopg2.connect(**_metadata(run.var))) as link, link.cursor() as cursor:
+        cursor.execute("SELECT word, reason, via FROM labels WHERE replaced_at IS NULL")
+        assert cursor.fetchall() == [("expected", "a blizzard was forecast", "page")]
+    page.goto(up.address("Messages"))
+    for _ in range(60):
+        if "a blizzard was forecast" in page.inner_text("body"):
+            break
+        page.wait_for_timeout(1000)
+        page.reload()
+    assert "a blizzard was forecast" in page.inner_text("body")
+
+
+def test_each_task_has_a_button_that_leads_to_its_review_page(up: Up) -> None:
+    api = AirflowApi(up.address("Airflow").rstrip("/"))
+    for dag_id, path in (("anomaly.carriers", "groups/carriers?until="), ("anomaly.carriers.fit", "fits/")):
+        found = api._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=1&order_by=-run_after")["dag_runs"][0]
+        run_id = quote(found["dag_run_id"], safe="")
+        task = "predict" if dag_id == "anomaly.carriers" else "register"
+        links = api._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/links")["extra_links"]
+        assert f"/plugin/anomaly/anomaly/{path}" in links["Anomalies"]
+
+
 def test_ctrl_c_ends_every_child(run: Finished, up: Up) -> None:
     assert len(_running_in(run.var)) > 5
     os.kill(up.process.pid, signal.SIGINT)
@@ -241,6 +319,33 @@ def test_a_failing_task_shows_the_end_of_its_log_and_the_way_on(
     assert "no_such_table" in done.stdout.partition("The end of the log of its task update:")[2]
     assert "run the same command again" in done.stdout
     assert _running_in(run.var) == []
+
+
+def _review_frame(page: Page) -> Frame:
+    """The review pages' frame inside of Airflow's page."""
+    page.locator('iframe[title="Anomalies"]').wait_for(timeout=60_000)
+    for _ in range(240):
+        found = [frame for frame in page.frames if frame.parent_frame and "/anomaly/" in frame.url]
+        if found:
+            return found[0]
+        page.wait_for_timeout(250)
+    raise AssertionError(f"no review page is framed: {[frame.url for frame in page.frames]}")
+
+
+def _picture(page: Page, name: str) -> None:
+    """A picture for the docs, when ``ANOMALY_PICTURES`` names a folder for them."""
+    folder = os.environ.get("ANOMALY_PICTURES")
+    if folder:
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def _metadata(var: Path) -> dict[str, str]:
+    """libpq arguments of the running stack's metadata database."""
+    places = Places(var)
+    port = int((places.postgres / "postmaster.pid").read_text(encoding="ascii").splitlines()[3])
+    secrets = places.secrets()
+    return Server(port, secrets["postgres"], secrets["reader"]).arguments("anomaly")
 
 
 def _untracked() -> set[str]:

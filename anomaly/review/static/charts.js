@@ -188,7 +188,7 @@
     points: { show: true, size: 7, width: 1, fill: colour("down"), stroke: colour("surface"), space: 0 },
   });
 
-  const widthOf = (element) => Math.max(element.clientWidth, 200);
+  const widthOf = (element) => Math.max(element.clientWidth, 100);
 
   const countOptions = (found, element, height, small) => ({
     width: widthOf(element),

@@ -55,6 +55,15 @@
     if (element) show(element, event.clientX, event.clientY);
     else tip.hidden = true;
   });
+  // A cell leads where its row does, at its time.
+  document.addEventListener("click", (event) => {
+    const mark = event.target.closest?.(".mark[data-until]");
+    const link = mark && one("a", mark.closest("[data-row]"));
+    if (!link) return;
+    const there = new URL(link.href);
+    there.searchParams.set("until", mark.dataset.until);
+    window.location.assign(there);
+  });
   document.addEventListener("scroll", () => (tip.hidden = true), { passive: true });
 
   // --- keys
