@@ -96,7 +96,7 @@ def _promise(weekly: Weekly) -> str:
 
 
 def _observed(weekly: Weekly) -> str:
-    """Between what was called a false alarm, and that with all that nobody has called anything."""
+    """How many were false: what people called so, and that with all that nobody has called anything."""
     weeks = len(weekly.weeks)
     false = sum(week.false_alarms for week in weekly.weeks)
     unknown = sum(week.unlabelled for week in weekly.weeks)
@@ -106,26 +106,36 @@ def _observed(weekly: Weekly) -> str:
         return f"nothing was told {over}"
     incidents = f"{told} incident{'s' * (told != 1)} told {over}"
     least, most = false / weeks, (false + unknown) / weeks
-    rate = f"{_rate(least)} false a week" if not unknown else f"{_rate(least)} to {_rate(most)} false a week"
-    return f"{incidents}; by their labels {rate}"
+    rate = f"{_rate(least)} false a week by their labels"
+    if unknown:
+        rate += f", {_rate(most)} if all that nobody has labelled are"
+    return f"{incidents}; {rate}: {_verdict(weekly.promised, least, most)}"
+
+
+def _verdict(promised: float, least: float, most: float) -> str:
+    if most <= promised:
+        return "the promise was kept"
+    return "more than promised" if least > promised else "labels will tell whether the promise was kept"
 
 
 def _rate(value: float) -> str:
     return "0" if value == 0 else number_words(value) if value >= 1 else f"{value:.1g}"
 
 
+_COLUMNS = {"told": 5, "real": 5, "false": 6, "exp.": 5, "none": 5, "digest": 7, "page": 5}
+"""Names and widths: the labels of those told, and where the others went. Narrow enough for a telephone."""
+
+
 def _table(group: Group, weekly: Weekly) -> str:
-    head = (
-        f"{'week of':<10}{'told':>6}{'real':>6}{'false':>7}{'expected':>10}{'unlabelled':>12}{'digest':>8}{'page':>6}"
-    )
+    head = f"{'week of':<8}" + "".join(f"{name:>{width}}" for name, width in _COLUMNS.items())
     return "\n".join([head, *(_row(group, week) for week in weekly.weeks)])
 
 
 def _row(group: Group, week: WeekTold) -> str:
     local = week.start.astimezone(group.zone)
     numbers = (week.told, week.real, week.false_alarms, week.expected, week.unlabelled, week.digest, week.page)
-    shown = "".join(f"{number or '·':>{width}}" for number, width in zip(numbers, (6, 6, 7, 10, 12, 8, 6), strict=True))
-    return f"{f'{local.day} {local:%b}':<10}{shown}"
+    shown = "".join(f"{number or '·':>{width}}" for number, width in zip(numbers, _COLUMNS.values(), strict=True))
+    return f"{f'{local.day} {local:%b}':<8}{shown}"
 
 
 def _please_label(group: Group, unlabelled: int, links: Links) -> str:

@@ -33,9 +33,14 @@ def reply_text(incident: Incident, news: News) -> str:
     return escaped(f"{incident.group}: {_headline(incident, news)}")
 
 
-def reply_blocks(group: Group, incident: Incident, news: News) -> list[Block]:
-    """What is new, and nothing else."""
-    lines = [f"{_mark(incident, news)} *{escaped(_headline(incident, news))}*"]
+def reply_blocks(group: Group, incident: Incident, news: News, *, broadcast: bool = False) -> list[Block]:
+    """What is new, and nothing else.
+
+    Args:
+        broadcast: whether it must be understood in the channel, without the thread above it.
+    """
+    words = _headline(incident, news)
+    lines = [f"{_mark(incident, news)} *{escaped(f'{incident.group}: {words}' if broadcast else words)}*"]
     if news.withdrawn:
         lines.append("Late rows explain it, or it is part of another incident.")
     elif news.resolved:

@@ -208,7 +208,7 @@ class SlackChannel:
                 "channel": channel,
                 "thread_ts": thread,
                 "text": reply_text(incident, news),
-                "blocks": reply_blocks(group, incident, news),
+                "blocks": reply_blocks(group, incident, news, broadcast=broadcast),
                 "metadata": _metadata(group, key, None),
                 "unfurl_links": False,
                 "unfurl_media": False,

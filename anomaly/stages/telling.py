@@ -32,7 +32,7 @@ from anomaly.ports.posts import Posts, Remarks
 from anomaly.stages import digests
 from anomaly.stages.chart_data import chart_data
 from anomaly.stages.routing import placed, quiet_for, snooze_of
-from anomaly.stages.threads import news, reply_due, said_of
+from anomaly.stages.threads import news, nothing_new, reply_due, said_of
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ def _no_use(entry: OutboxEntry) -> str:
     """Why there is nothing left to say by this entry, if there is not."""
     incident = entry.incident
     if incident.slack_ts is not None:
-        return "" if entry.said is None or entry.action == "pointer" or news(incident, entry.said) else "nothing new"
+        return "nothing new" if entry.said is not None and nothing_new(incident, entry.action, entry.said) else ""
     if incident.withdrawn:
         return "withdrawn before it was told"
     return "" if entry.action == "post" else "the incident has no message"
@@ -329,9 +329,9 @@ def _send_reply(group: Group, entry: OutboxEntry, said: Said, desk: Desk, *, now
         channel = said.channels[-1]
         done = desk.channel.point(group, incident, channel=channel, links=desk.links, key=entry.key)
     else:
-        done = desk.channel.reply(
-            group, incident, news(incident, said), key=entry.key, broadcast=entry.action == "notice"
-        )
+        notice = entry.action == "notice"
+        new = news(incident, said, to_channel=notice)
+        done = desk.channel.reply(group, incident, new, key=entry.key, broadcast=notice)
     desk.store.delivered(
         entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=None, told=None, at=now
     )

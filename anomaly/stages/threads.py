@@ -61,21 +61,38 @@ def reply_due(incident: Incident) -> OutboxAction | None:
     return "reply" if incident.tail_probability <= WORSE_PROBABILITY * thread.tail_probability else None
 
 
-def news(incident: Incident, said: Said) -> News:
-    """What a reply tells that takes the thread from where it is to `said`."""
+def news(incident: Incident, said: Said, *, to_channel: bool = False) -> News:
+    """What a reply tells that takes the thread from where it is to `said`.
+
+    Args:
+        to_channel: whether the channel sees it, which has not seen the replies in between.
+    """
     thread = incident.thread or said
     if said.withdrawn and not thread.withdrawn:
         return News(withdrawn=True)
     if said.resolved and not thread.resolved:
         return News(resolved=True)
+    severity, rarest = thread.severity, thread.tail_probability
+    if to_channel:
+        severity = incident.told_severity or severity
+        rarest = rarest if incident.told_tail_probability is None else incident.told_tail_probability
     names = set(said.variables) - set(thread.variables) - {TOTAL}
-    worse = SEVERITIES.index(said.severity) > SEVERITIES.index(thread.severity)
     return News(
         joined=tuple(part for part in incident.variables if part.variable in names),
-        severity_before=thread.severity if worse else None,
-        rarer=said.tail_probability <= WORSE_PROBABILITY * thread.tail_probability,
+        severity_before=severity if SEVERITIES.index(said.severity) > SEVERITIES.index(severity) else None,
+        rarer=said.tail_probability <= WORSE_PROBABILITY * rarest,
         reopened=thread.resolved and not said.resolved,
     )
+
+
+def nothing_new(incident: Incident, action: OutboxAction, said: Said) -> bool:
+    """Whether a reply that was due says nothing any more; a notice does until the channel knows all of it."""
+    if action == "notice":
+        known = (incident.told_severity, incident.told_variables, incident.told_tail_probability)
+        return known == (said.severity, len(said.variables), said.tail_probability)
+    if action == "pointer":
+        return incident.thread is not None and said.channels == incident.thread.channels
+    return not news(incident, said)
 
 
 def _joined(thread: Said, said: Said) -> int:

@@ -71,7 +71,7 @@ def test_a_notice_is_in_both(preview: Preview, channel: SlackChannel, group: Gro
     channel.reply(group, worse, News(severity_before="low", rarer=True), key="r", broadcast=True)
 
     (reply,) = thread(preview, told)
-    assert "Low \N{RIGHTWARDS ARROW} critical" in words(reply)
+    assert "carriers: Low \N{RIGHTWARDS ARROW} critical" in words(reply)
     assert "once in 4.7 years" in words(reply)
     assert [m["ts"] for m in preview.messages()] == [reply["ts"], told.slack_ts]
 
@@ -244,10 +244,26 @@ def test_a_weekly_post_says_what_was_promised_and_observed(
     said = words(message)
     assert "carriers: promised against observed, week of 7 Jan 2013" in said
     assert "*Promised:* at most 1 false alert a week" in said
-    assert "*Observed:* 6 incidents told in 2 weeks; by their labels 0.5 to 1 false a week" in said
+    assert "*Observed:* 6 incidents told in 2 weeks; 0.5 false a week by their labels, 1 if all that" in said
+    assert "the promise was kept" in said
     assert "`a'b`  6 incidents, 3 of them false alarms" in said
     assert "Nobody has labelled 1 incident of these weeks. <http://airflow/anomaly/groups/carriers|Review them>" in said
     assert message["text"].startswith("carriers: the week of 7 Jan 2013: 4 incidents told; at most 1 false")
+
+
+@pytest.mark.parametrize(
+    ("false", "unlabelled", "said"),
+    [
+        (1, 0, "1 false a week by their labels: the promise was kept"),
+        (0, 3, "0 false a week by their labels, 3 if all that nobody has labelled are: labels will tell"),
+        (2, 0, "2 false a week by their labels: more than promised"),
+    ],
+)
+def test_whether_a_promise_was_kept_is_said_as_far_as_labels_tell(
+    preview: Preview, channel: SlackChannel, group: Group, false: int, unlabelled: int, said: str
+) -> None:
+    channel.weekly(group, _weekly((false + unlabelled + 1, 0, 0, 1, false, 0)), links=LINKS, key="w")
+    assert said in words(preview.messages()[0])
 
 
 def test_a_silent_week_is_said_to_be_one(preview: Preview, channel: SlackChannel, group: Group) -> None:
