@@ -442,3 +442,31 @@ def test_a_deleted_experiment_is_told_with_the_way_out(place: Place) -> None:
     place.client.delete_experiment(experiment.experiment_id)
     with pytest.raises(ConfigurationError, match="restore"):
         place.started("f2")
+
+
+def test_a_review_is_on_the_versions_page_and_with_its_run(place: Place) -> None:
+    fit = place.started("reviewed")
+    version = place.registry.register(place.group, fit, [], description="short", tags={"owner": "data"})
+
+    for text in ("first", "second"):
+        place.registry.log_review(
+            place.group,
+            fit,
+            version,
+            description=f"# {text}",
+            tags={"golden_lost": text},
+            files={"review.html": b"<p>"},
+        )
+    place.registry.tag(place.group, version, {"review": "approved"})
+
+    found = place.client.get_model_version(f"anomaly.{place.group.name}", str(version))
+    assert found.description == "# second"
+    tags = place.registry.tags(place.group, version)
+    assert (tags["owner"], tags["golden_lost"], tags["review"]) == ("data", "second", "approved")
+    assert [f.path for f in place.client.list_artifacts(fit.mlflow_run_id, "review")] == ["review/review.html"]
+
+
+def test_a_version_that_is_not_there_is_not_tagged(place: Place) -> None:
+    place.started("another")
+    with pytest.raises(ConfigurationError, match="tagging version 99"):
+        place.registry.tag(place.group, 99, {"review": "approved"})
