@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -14,9 +15,10 @@ import pytest
 from anomaly.adapters.settings import Settings
 from anomaly.exceptions import IncompleteFitError, SourceUnavailableError
 from anomaly.groups import Group
+from anomaly.groups.golden import golden_path
 from anomaly.orchestration import running
 from anomaly.ports import Fit
-from anomaly.stages import alert, fit, predict, telling, update
+from anomaly.stages import alert, fit, predict, reviewing, telling, update
 
 NOW = datetime(2026, 5, 1, 10, 20, tzinfo=UTC)
 START, END = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)
@@ -173,6 +175,36 @@ def test_a_fit_is_prepared_trained_registered_and_promoted(stage: Any, world: An
     assert "began fit fit-1 on 24 intervals, to be trained in 2 shards" in str(done)
     assert [run["stage"] for run in world.metadata.runs] == ["fit.prepare", "fit.train", "fit.register", "fit.promote"]
     assert {run["within"] for run in world.metadata.runs} == {str(begun.history)}
+
+
+def test_a_fit_says_why_it_runs(stage: Any, world: Any, group: Group, begun: Fit) -> None:
+    prepared = stage(fit, "prepare", begun)
+    running.run_prepare(world, group, END, reason="on drift: a and b", clock=clock)
+    assert prepared.call_args.kwargs["reason"] == "on drift: a and b"
+
+
+def test_a_review_is_given_the_golden_incidents_of_the_group(
+    stage: Any, world: Any, group: Group, tmp_path: Path
+) -> None:
+    called = stage(reviewing, "review")
+    golden = golden_path(tmp_path, group.name)
+    golden.parent.mkdir()
+    golden.write_text(
+        "incidents: [{start: 2026-04-01T00:00:00Z, end: 2026-04-01T02:00:00Z, variables: [a], word: real}]"
+    )
+    world.settings = replace(world.settings, groups=tmp_path, link_airflow="http://airflow")
+    running.run_review(world, group, "fit-1", clock=clock)
+    given = called.call_args.kwargs
+    assert [g.variables for g in given["golden"]] == [("a",)]
+    assert (given["reviews"], given["labels"], given["registry"]) == ("reviews", "labels", "registry")
+    assert given["links"].page.endswith("/fits/fit-1")
+
+
+def test_a_promotion_is_given_the_reviews_and_whether_it_is_the_last_call(stage: Any, world: Any, group: Group) -> None:
+    called = stage(fit, "promote")
+    running.run_promote(world, group, "fit-1", last_call=True, clock=clock)
+    given = called.call_args.kwargs
+    assert (given["reviews"], given["last_call"], given["now"]) == ("reviews", True, NOW)
 
 
 def test_a_run_is_recorded_once_with_its_report_and_time(stage: Any, world: Any, group: Group) -> None:
