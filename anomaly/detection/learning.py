@@ -26,7 +26,7 @@ from anomaly.detection.forecasts import Panel, Past, needed_before, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.statuses import RARE_RATE, Judgement, classify
 from anomaly.detection.thresholds import in_intervals, limit, probabilities
-from anomaly.groups.model import Threshold, Transform
+from anomaly.groups.model import DEFAULT_CANDIDATES, Threshold, Transform
 
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -40,7 +40,7 @@ class Practice:
     step: timedelta
     zone: ZoneInfo
     transform: Transform = Transform.ANSCOMBE
-    candidates: tuple[str, ...] = ("departure-linear", "departure-16-mae")
+    candidates: tuple[str, ...] = DEFAULT_CANDIDATES
     distribution: str = "nct"
     threshold: Threshold = field(default_factory=Threshold)
     holidays: str | None = None

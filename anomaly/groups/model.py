@@ -45,6 +45,9 @@ TimeZoneName = Annotated[str, AfterValidator(_known_zone)]
 Name = Annotated[str, Field(min_length=1)]
 
 
+DEFAULT_CANDIDATES = ("seasonal-naive", "seasonal-rate", "departure-linear", "departure-16-mae", "dense-16-mae")
+
+
 class Direction(StrEnum):
     """Which departures from the prediction count."""
 
@@ -279,6 +282,9 @@ class Slack(_Frozen):
     """When the digest is posted, on the group's wall clock, on days that have something for it."""
     weekly: Annotated[Weekly | None, BeforeValidator(_weekly_or_never)] = WeeklyMoment(day=0, at=time(9))
     """When the week's account of what was promised and observed is posted; ``never`` for none."""
+    digest_below: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """With enough labels, new incidents get a rank in [0, 1]: how likely people would call them real. Lower ranks than
+    this go to the digest, never critical ones, and none near a rank that a confirmed incident had; 0 for none."""
     buttons: bool = True
     """Whether messages have buttons to label and to snooze. They are shown only where clicks can arrive: where the
     connection's extra has an ``app_token`` (Socket Mode) or a ``signing_secret`` (HTTP)."""
@@ -325,13 +331,7 @@ class Group(_Frozen):
     holidays: Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")] | None = None
     """Country, with a subdivision if it matters (``US``, ``DE-BY``), whose public holidays are days unlike their kind:
     nothing is learned from them, and more is ordinary on them."""
-    candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = (
-        "seasonal-naive",
-        "seasonal-rate",
-        "departure-linear",
-        "departure-16-mae",
-        "dense-16-mae",
-    )
+    candidates: Annotated[tuple[Name, ...], Field(min_length=1)] = DEFAULT_CANDIDATES
     """Architectures that compete, by their names in `anomaly.detection.candidates`. The seasonal-naive baseline
     competes, and may win, whether it is named or not: without it nobody could tell what the networks are worth."""
     transform: Transform = Transform.ANSCOMBE

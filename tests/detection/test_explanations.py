@@ -230,9 +230,9 @@ def watched(request: pytest.FixtureRequest) -> tuple[Past, Walk, tuple[FittedTes
         transform=Transform.ANSCOMBE,
         special=calendars.special(starts, ZONE, "US"),
     )
-    # The turn of the month scatters three times as much, so that it is seen to be taken into account.
+    # The turn of the month scatters twice as much, so that it is seen to be taken into account.
     (*own, together) = tests[0]
-    shifted = (*own, FittedTest(ANY, "any", (0.5, 3.0), together.calibration, ""))
+    shifted = (*own, FittedTest(ANY, "any", (0.5, 2.0), together.calibration, ""))
     evidence = Evidence([shifted], step=HOUR, transform=Transform.ANSCOMBE)
     needed = 8.0
     return past, walk(past, [panel], evidence, np.array([needed]), Threshold()), shifted, needed

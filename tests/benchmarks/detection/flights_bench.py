@@ -37,6 +37,7 @@ from anomaly.groups import TimeRange
 from anomaly.groups.model import TOTAL, Incidents
 from tests.benchmarks.detection import peers
 from tests.benchmarks.detection.data import HOUR, PER_DAY, flight_counts
+from tests.benchmarks.detection.ours import CANDIDATES
 from tests.benchmarks.detection.reporting import Section
 from tests.benchmarks.measuring import Figure
 
@@ -94,7 +95,7 @@ def judge(group: str, prefixes: tuple[str, ...], step: timedelta, seed: int) -> 
     names = (*(all_names[row] for row in rows), TOTAL)
     counts = all_counts[rows].astype(np.float64)
     counts = np.vstack([counts, counts.sum(axis=0)])
-    practice = Practice(step=step, zone=ZONE, holidays=COUNTRY, refit=REFIT)
+    practice = Practice(step=step, zone=ZONE, holidays=COUNTRY, refit=REFIT, candidates=CANDIDATES)
     first = TRAIN_DAYS * timedelta(days=1) // step
     seeds = [seed + row for row in range(len(names))]
     watched = watch(counts, within.starts(), practice, first=first, seeds=seeds, names=names)

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 
 COUNTRIES = {"America/New_York": "US"}
 """Whose holidays a group of that zone would name. Simulated variables know none."""
+CANDIDATES = ("departure-linear", "departure-16-mae")
+"""Of a group's five, those that win nearly always, and the baseline; the others cost as much time again."""
 REFIT = timedelta(days=28)
 """Weekly fits would take four times as long, and say little else of sixty days."""
 
@@ -49,7 +51,7 @@ def ours(
     seed: int,
 ) -> Judged:
     """Fits from the `train` intervals before, again every four weeks, and judges all later ones as a group would."""
-    practice = Practice(step=step, zone=zone, holidays=COUNTRIES.get(str(zone)), refit=REFIT)
+    practice = Practice(step=step, zone=zone, holidays=COUNTRIES.get(str(zone)), refit=REFIT, candidates=CANDIDATES)
     seeds = [seed + row for row in range(len(counts))]
     watched = watch(counts.astype(np.float64), starts, practice, first=train, seeds=seeds)
     return Judged(watched.predicted, watched.tail_probabilities, watched.kinds)
