@@ -321,3 +321,26 @@ def test_a_verdict_that_does_not_follow_any_more_says_what_may_be_the_reason(
     assert "judged while it or one before it was filling in" in page
     before = words(run("orders.web", "--group", "shop", "--at", (hour - HOUR).isoformat()).output)
     assert "filling in" not in before
+
+
+def test_what_labels_have_moved_is_said_from_the_interval_on_from_which_it_serves(
+    run: Run, judged: tuple[Arguments, Path]
+) -> None:
+    link = psycopg2.connect(**judged[0])
+    moved = (START + (HISTORY + 10) * HOUR).isoformat()
+    with link, link.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO adjustments (group_name, variable, serves_from, factor, reason) "
+            f"VALUES ('orders', 'orders.web', '{moved}', 0.25, 'Ada called incident 7 a false alarm')"
+        )
+    try:
+        later, before = (
+            words(run("orders.web", "--at", (START + (HISTORY + hour) * HOUR).isoformat()).output) for hour in (11, 9)
+        )
+    finally:
+        with link, link.cursor() as cursor:
+            cursor.execute("DELETE FROM adjustments")
+        link.close()
+    assert "4 times rarer since" in later
+    assert "Ada called incident 7 a false alarm" in later
+    assert "times rarer" not in before

@@ -66,6 +66,11 @@ def shared_out(found: Explanation) -> Rows:
         (f"{number(own.limit)} is needed: \N{MINUS SIGN}ln of a two-sided tail probability, here {odds(own.limit)}"),
     )
     yield "as stored", agreement(found.probability)
+    if found.said:
+        latest, needed = found.said[-1], own.limit - math.log(found.factor)
+        since = f"{latest.serves_from.astimezone(found.group.zone):%Y-%m-%d %H:%M %Z}"
+        now = "what labels had changed is undone" if found.factor == 1 else f"{1 / found.factor:.3g} times rarer"
+        yield "labels", f"{now} since {since}: {latest.reason}; evidence of {number(needed)} ({odds(needed)}) is needed"
 
 
 def forecast_by(found: Explanation) -> Rows:

@@ -29,6 +29,7 @@ from anomaly.ports.detectability import Detectability
 from anomaly.ports.judgements import Judgements
 from anomaly.ports.labels import Labels
 from anomaly.ports.posts import Posts
+from anomaly.ports.rankings import RankingRegistry, Rankings
 from anomaly.ports.review import Overviews
 from anomaly.ports.reviews import Reviews
 
@@ -52,6 +53,16 @@ class World:
         from anomaly.adapters.postgres.detectability import PostgresDetectability
 
         return PostgresDetectability(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def rankings(self) -> Rankings:
+        from anomaly.adapters.postgres.rankings import PostgresRankings
+
+        return PostgresRankings(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def ranking_registry(self) -> RankingRegistry:
+        from anomaly.adapters.mlflow_rankings import MlflowRankings
+
+        return MlflowRankings(self._tracking_uri(), self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint)
 
     def labels(self) -> Labels:
         from anomaly.adapters.postgres.labels import PostgresLabels
@@ -87,13 +98,14 @@ class World:
     def registry(self) -> ModelRegistry:
         from anomaly.adapters.mlflow_registry import MlflowRegistry
 
+        return MlflowRegistry(self._tracking_uri(), self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint)
+
+    def _tracking_uri(self) -> str:
         if self.settings.mlflow_tracking_uri is None:
             raise ConfigurationError(
                 "MLFLOW_TRACKING_URI is not set; point it at the MLflow server, for example http://127.0.0.1:5000"
             )
-        return MlflowRegistry(
-            self.settings.mlflow_tracking_uri, self.settings.artifacts, s3_endpoint=self.settings.s3_endpoint
-        )
+        return self.settings.mlflow_tracking_uri
 
     def artifacts(self) -> ArtifactReader:
         from anomaly.adapters.artifacts import Artifacts

@@ -63,10 +63,11 @@ def explain(
 
     settings = Settings.from_environment()
     groups = (checked_group(settings.groups, group),) if group else checked_groups(settings.groups)
-    store = World(settings, environment_connection).store()
+    world = World(settings, environment_connection)
+    store = world.store()
     chosen = group_of(variable, groups, store)
     moment: datetime | None = None if at is None else parse_moment(at, chosen)
-    found = stage.explain(chosen, variable, store=store, at=moment, fit_id=fit)
+    found = stage.explain(chosen, variable, store=store, at=moment, fit_id=fit, labels=world.labels())
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
     else:

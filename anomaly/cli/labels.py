@@ -119,6 +119,20 @@ def take_back_label(group: GroupName, incident: Number, who: Who = None) -> None
     _tell(world, chosen)
 
 
+@labels_app.command("learn")
+def learn_labels(group: GroupName) -> None:
+    """Learns which incidents people care for, from what they said; low-ranked ones then go to the digest.
+
+    Goes along with every fit, and takes 40 labelled incidents. Registered in MLflow as `anomaly.GROUP.ranking`.
+
+    Example: `anomaly labels learn carriers`
+    """
+    from anomaly.cli.app import _group, _world
+    from anomaly.orchestration.running import run_rank
+
+    typer.echo(run_rank(_world(), _group(group)))
+
+
 @labels_app.command("export")
 def export_labels(
     group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="One group; without it, all.")] = None,

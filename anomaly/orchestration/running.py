@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 from anomaly.adapters.settings import Settings
 from anomaly.adapters.world import World
-from anomaly.exceptions import IncompleteFitError
+from anomaly.exceptions import AnomalyError, IncompleteFitError
 from anomaly.groups import Group, TimeRange
 from anomaly.orchestration.review_addresses import framed_address
-from anomaly.ports import Fit, Links, Store
+from anomaly.ports import Fit, Incident, Links, Store
 from anomaly.ports.reviews import Decided, ReviewLinks
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,7 @@ def run_alert(
         now=clock(),
         labels=world.labels(),
         posts=world.posts(),
+        low_rank=_low_rank(world, group),
     )
     return _record(store, group, "alert", within, done, began=began, at=clock())
 
@@ -146,6 +147,7 @@ def run_tell(world: World, group: Group, *, clock: Clock = utc_now) -> str:
         now=clock(),
         labels=world.labels(),
         posts=world.posts(),
+        low_rank=_low_rank(world, group),
     )
     return str(done)
 
@@ -247,7 +249,36 @@ def run_promote(world: World, group: Group, fit_id: str, *, last_call: bool = Fa
         now=clock(),
         last_call=last_call,
     )
+    run_rank(world, group, clock=clock)
     return _record(store, group, "fit.promote", history, done, began=began, at=clock())
+
+
+def run_rank(world: World, group: Group, *, clock: Clock = utc_now) -> str:
+    """Learns from people's labels which incidents they care for, if there are enough; in words, what came of it.
+
+    Goes along with every fit. Whatever goes wrong, the ranking before serves on, and nothing else waits for it.
+    """
+    from anomaly.stages import ranking
+
+    try:
+        done = ranking.learn_ranking(
+            group,
+            store=world.store(),
+            labels=world.labels(),
+            rankings=world.rankings(),
+            registry=world.ranking_registry(),
+            now=clock(),
+        )
+    except AnomalyError as failure:
+        log.warning("%s: incidents are ranked as before: %s", group.name, failure)
+        return f"incidents are ranked as before: {failure}"
+    return str(done)
+
+
+def _low_rank(world: World, group: Group) -> Callable[[Group, Incident], str]:
+    from anomaly.stages import ranking
+
+    return ranking.low_rank(group, labels=world.labels(), rankings=world.rankings())
 
 
 @dataclass(frozen=True, slots=True)

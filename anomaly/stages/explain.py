@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from anomaly.exceptions import ConfigurationError, IncompleteCountsError, Incomp
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.model import Threshold, Transform
 from anomaly.ports import Fit, FittedVariable, NetworkFile, Predictions, Store, Variable
+from anomaly.ports.labels import Adjustment, Labels
 from anomaly.stages.memory import felt_counts
 
 _SAME = 1e-9
@@ -99,6 +100,14 @@ class Explanation:
     upper: Compared
     """Residuals of single intervals outside of these are anomalies; infinite where it depends on what is expected."""
     verdict: Verdict | None
+    said: tuple[Adjustment, ...] = ()
+    """What labels have done to the probability behind the thresholds, until the interval or until now; by
+    `serves_from`. Tests' limits and the verdict are with it, what is compared with the fit is without."""
+
+    @property
+    def factor(self) -> float:
+        """By which labels multiply the probability there; 1 without any."""
+        return self.said[-1].factor if self.said else 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold: no file of the group, no residuals; infinite and unknown numbers as null."""
@@ -113,6 +122,7 @@ class Explanation:
                 "changed_since_fit": list(self.changed),
                 "policy": asdict(self.share),
                 "tail_probability": _compared(self.probability),
+                "labels": [{"serves_from": a.serves_from, "factor": a.factor, "reason": a.reason} for a in self.said],
                 "status": {"status": self.record.status, "reason": self.record.status_reason},
                 "choice": {
                     "candidate": self.record.candidate,
@@ -138,7 +148,13 @@ class Explanation:
 
 
 def explain(
-    group: Group, name: str, *, store: Store, at: datetime | None = None, fit_id: str | None = None
+    group: Group,
+    name: str,
+    *,
+    store: Store,
+    at: datetime | None = None,
+    fit_id: str | None = None,
+    labels: Labels | None = None,
 ) -> Explanation:
     """Traces a variable's thresholds to their rules.
 
@@ -149,6 +165,7 @@ def explain(
         at: aware; the interval that holds it is explained too.
         fit_id: of the fit, or the version of its model; without one, the fit that judged the interval, or else the
             one that serves now.
+        labels: without it, nobody has said anything.
 
     Raises:
         ConfigurationError: no such variable, or no such fit.
@@ -173,8 +190,10 @@ def explain(
     own = share(policy, names, name, record.tests, interval=fit.history.step)
     rate, intervals = _rate(group, variable, fit, store)
     lower, upper = _thresholds(record, own, transform, fit)
+    said = _said(group, name, labels, judged)
+    needed = own.limit - math.log(said[-1].factor if said else 1.0)
     limits = test_limits(
-        record.tests, own.limit, rate=rate, step=fit.history.step, transform=transform, direction=policy.direction
+        record.tests, needed, rate=rate, step=fit.history.step, transform=transform, direction=policy.direction
     )
     return Explanation(
         group=group,
@@ -191,11 +210,19 @@ def explain(
         limits=limits,
         lower=Compared(record.lower, lower),
         upper=Compared(record.upper, upper),
-        verdict=None if judged is None else _verdict(group, fit, record, judged, own, transform, store),
+        verdict=None
+        if judged is None
+        else _verdict(group, fit, record, judged, replace(own, limit=needed), transform, store),
+        said=said,
     )
 
 
 # --- what is looked up ------------------------------------------------------------------------------------------
+
+
+def _said(group: Group, name: str, labels: Labels | None, judged: TimeRange | None) -> tuple[Adjustment, ...]:
+    moved = () if labels is None else labels.adjustments(group)
+    return tuple(a for a in moved if a.variable == name and (judged is None or a.serves_from <= judged.start))
 
 
 def _interval(group: Group, at: datetime) -> TimeRange:

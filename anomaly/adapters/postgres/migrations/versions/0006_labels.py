@@ -57,9 +57,18 @@ CREATE TABLE adjustments (
 );
 COMMENT ON COLUMN adjustments.factor IS 'by which the probability behind the variable''s thresholds is multiplied';
 COMMENT ON COLUMN adjustments.serves_from IS 'the first interval that is judged so; earlier ones keep their verdicts';
+
+CREATE TABLE rankings (
+    group_name text        PRIMARY KEY,
+    ranking    jsonb       NOT NULL,
+    learned_at timestamptz NOT NULL,
+    version    integer
+);
+COMMENT ON TABLE rankings IS 'what ranks incidents by labels: the serving copy of models anomaly.<group>.ranking';
 """
 
 _DOWN = """
+DROP TABLE rankings;
 DROP TABLE adjustments;
 DROP TABLE snoozes;
 DROP TABLE labels;
