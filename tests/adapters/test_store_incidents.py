@@ -217,3 +217,22 @@ def test_an_incident_told_before_severities_were_is_measured_from_its_next_deliv
     store.enqueue(saved.id, "update")
     _deliver(store, group)
     assert store.incidents(group)[0].told_severity == "high"
+
+
+def test_an_incident_told_before_there_were_threads_has_one_that_said_what_its_message_says(
+    store: PostgresStore, group: Group, metadata_database: dict[str, str]
+) -> None:
+    from anomaly.adapters.postgres.migrate import migrate
+    from tests.adapters.test_store import _downgrade
+
+    told, untold = store.save_incidents(group, [_incident(), _incident(start=START + 9 * HOUR, end=START + 10 * HOUR)])
+    store.enqueue(told.id or 0, "post")
+    _deliver(store, group)
+    store.enqueue(told.id or 0, "update")
+    _downgrade(metadata_database, "0006")
+    migrate(metadata_database)
+
+    before, other = store.incidents(group)
+    assert before.thread == _said()
+    assert (other.id, other.thread) == (untold.id, None)
+    assert _deliver(store, group).action == "update"

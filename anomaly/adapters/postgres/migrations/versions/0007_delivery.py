@@ -63,6 +63,7 @@ DELETE FROM outbox WHERE action IN ('reply', 'pointer') OR (action = 'notice' AN
 ALTER TABLE outbox DROP CONSTRAINT outbox_action_check;
 ALTER TABLE outbox ADD CONSTRAINT outbox_action_check CHECK (action IN ('post', 'update', 'notice'));
 ALTER TABLE outbox DROP COLUMN said;
+DROP INDEX incidents_for_digests, incidents_going_on;
 ALTER TABLE incidents DROP COLUMN place, DROP COLUMN place_reason, DROP COLUMN placed_at, DROP COLUMN digest_id,
     DROP COLUMN thread;
 DROP TABLE posts;
