@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from anomaly.cli.backtest import backtest
 from anomaly.cli.detect import detect
+from anomaly.cli.detectability import detectability
 from anomaly.cli.doctor import doctor
 from anomaly.cli.explain import explain
 from anomaly.cli.init import init
@@ -113,6 +114,7 @@ app.command()(doctor)
 app.command()(simulate)
 app.command()(explain)
 app.command()(backtest)
+app.command()(detectability)
 app.command()(reproduce)
 app.command()(detect)
 
