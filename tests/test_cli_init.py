@@ -98,6 +98,9 @@ def test_a_table_of_events_is_read_as_it_is_with_a_reason_beside_each_key(
     assert "# holidays: DE" in text
     assert "ITS ROLE MAY WRITE" in text
     assert "(loaded_at)" in text
+    begin = group.schedule.start.astimezone(group.zone).date()
+    assert f"anomaly update scoring_events --start {begin} --end " in result.stderr
+    assert "anomaly fit scoring_events --until " in result.stderr
     assert "NO INDEX" not in text
     keys = [line for line in text.splitlines() if ":" in line and not line.endswith(":") and line[0] != "#"]
     above = text.splitlines()

@@ -14,11 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from anomaly.adapters.postgres.judgements import PostgresJudgements
+from anomaly.adapters.postgres.labels import PostgresLabels
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.cli import PERMANENT, app
 from anomaly.detection.incidents import gather
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.loading import load_groups
+from anomaly.ports.labels import Adjustment
 from anomaly.stages.explaining import explained
 from anomaly.stages.predict import predict
 from tests.conftest import Arguments, _database_like
@@ -43,6 +45,7 @@ def judge(group: Group, arguments: Arguments, first: int, last: int, *, days_lat
         forecaster=nothing,
         now=START + last * HOUR + timedelta(days=days_later),
         judgements=PostgresJudgements(arguments),
+        labels=PostgresLabels(arguments),
     )
 
 
@@ -207,6 +210,21 @@ def test_earlier_intervals_that_were_judged_again_since_are_named_as_the_reason(
     result = run(copied)
     assert result.exit_code == 1
     assert "earlier intervals were judged again after it" in words(result.output)
+
+
+def test_what_labels_had_moved_then_is_part_of_the_derivation_also_when_it_is_taken_back(
+    copied: tuple[Arguments, Path, int], run: Run
+) -> None:
+    (group,) = load_groups(copied[1])
+    labels = PostgresLabels(copied[0])
+    moved = Adjustment(group.name, "orders.fax", START + (OUTAGE + 3) * HOUR, 0.1, "a false alarm")
+    labels.adjust([moved])
+    judge(group, copied[0], OUTAGE + 3, LAST)
+    change(copied[0], "DELETE FROM adjustments")
+    result = run(copied)
+    page = words(result.output)
+    assert result.exit_code == 0, page
+    assert "labels had moved the thresholds of orders.fax" in page
 
 
 def test_what_was_judged_before_anything_was_noted_is_derived_under_the_fits_configuration(

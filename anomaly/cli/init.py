@@ -20,6 +20,10 @@ import typer
 from anomaly.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from anomaly.groups import Group
     from anomaly.groups.guessing import Roles, TableFacts
 
 
@@ -60,7 +64,7 @@ def init(
     from anomaly.adapters.connections import environment_connection
     from anomaly.adapters.postgres.looking import TableLook
     from anomaly.adapters.settings import Settings
-    from anomaly.groups import guessing
+    from anomaly.groups import guessing, load_group
 
     settings = Settings.from_environment()
     file = out or settings.groups / f"{_name(table)}.yaml"
@@ -90,7 +94,9 @@ def init(
     text = guessing.group_file(facts, roles, seen, asked)
     _write(file, text)
     typer.echo(text)
-    typer.echo(f"Wrote {file}. Read it, and then: anomaly groups check; anomaly doctor {name}", err=True)
+    typer.echo(f"Wrote {file}. Read it, and then:", err=True)
+    for step in _next_steps(load_group(file), seen.last):
+        typer.echo(f"  anomaly {step}", err=True)
 
 
 def _name(table: str) -> str:
@@ -161,6 +167,20 @@ def _zone_folders() -> list[Path]:
     with contextlib.suppress(ModuleNotFoundError):
         folders.append(Path(str(resources.files("tzdata") / "zoneinfo")))
     return folders
+
+
+def _next_steps(group: Group, last: datetime) -> Iterator[str]:
+    """Commands that count, fit and judge what there is: the last week, when enough comes before it."""
+    from datetime import timedelta
+
+    yield from ("groups check", f"doctor {group.name}")
+    begin, end = group.schedule.start.astimezone(group.zone).date(), last.astimezone(group.zone).date()
+    until = end - timedelta(days=7)
+    if until - begin >= group.history.minimum:
+        yield f"update {group.name} --start {begin} --end {end}"
+        yield f"fit {group.name} --until {until}"
+        yield f"predict {group.name} --start {until} --end {end}"
+        yield f"alert {group.name} --start {until} --end {end}"
 
 
 def _write(file: Path, text: str) -> None:

@@ -161,7 +161,9 @@ def _part(part: Part) -> Iterator[tuple[str, str]]:
     if part.circumstances:
         yield "configuration", f"SHA-256 {digest(part.circumstances.configuration)[:16]}…"
         if part.circumstances.adjustments:
-            yield "labels", f"had moved the thresholds of {len(part.circumstances.adjustments)} variables"
+            names = sorted(part.circumstances.adjustments)
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield "labels", f"had moved the thresholds of {', '.join(names[:_SHOWN])}{more}"
 
 
 def _since(found: Reproduction) -> Iterator[tuple[str, str]]:

@@ -337,7 +337,7 @@ def group_file(facts: TableFacts, found: Roles, seen: Seen, asked: Request) -> s
     lines += _variables(seen)
     lines += _calendar(asked)
     lines += _late(found, seen, step)
-    lines += _history(seen, zone)
+    lines += _history(seen, zone, step)
     lines += [
         ("threshold:", ""),
         ("  false_alerts_per_week: 1", "incidents by chance that the channel bears, over all variables together"),
@@ -494,11 +494,11 @@ def _late(found: Roles, seen: Seen, step: timedelta) -> Iterator[Line]:
         )
 
 
-def _history(seen: Seen, zone: ZoneInfo) -> Iterator[Line]:
+def _history(seen: Seen, zone: ZoneInfo, step: timedelta) -> Iterator[Line]:
     days = (seen.last - seen.first) / timedelta(days=1)
     begin = max(seen.first, seen.last - timedelta(days=HISTORY_DAYS))
     midnight = begin.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    if midnight < seen.first.astimezone(zone):
+    if midnight + step < seen.first.astimezone(zone):  # its first day is not a whole one
         midnight = (midnight + timedelta(days=1)).replace(tzinfo=zone)
     yield "schedule:", ""
     fits = (
