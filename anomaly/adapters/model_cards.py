@@ -27,7 +27,7 @@ _STYLE = Path(__file__).with_name("data_docs_templates") / "style.css"
 LISTED = 12
 """Alerts, and golden incidents, that a card lists; the report lists all."""
 _NAMED = 3
-_APART = "\N{EM SPACE}"
+_APART = "&emsp;"
 """MLflow draws tables without any room between their columns."""
 _LIMITS = (
     "Counts are judged, never values: what is written on time with wrong contents is not noticed.",

@@ -186,7 +186,7 @@ def test_a_challenger_that_is_worse_than_the_champion_is_rejected(make_workplace
     report = place.promote(second)
 
     assert not report.promoted
-    assert "1.030, the champion's 1.000; worse than the margin of 2%" in report.reason
+    assert "its test errors are 1.030 times the champion's in the median over the variables" in report.reason
     assert place.saved(second).state == "rejected"
     assert place.store.champion(place.group) == first
     assert place.registry.champion_version(place.group) == 1
