@@ -76,7 +76,8 @@ def weekly_blocks(group: Group, weekly: Weekly, links: Links) -> list[Block]:
     week = _day(weekly.weeks[-1].start, group)
     blocks = [_header(f":bar_chart: {group.name}: promised against observed, week of {week}")]
     blocks.append(section(f"*Promised:* {_promise(weekly)}\n*Observed:* {_observed(weekly)}"))
-    blocks.append(section(f"```{_table(group, weekly)}```"))
+    if any(week.told or week.digest or week.page for week in weekly.weeks):
+        blocks.append(section(f"```{_table(group, weekly)}```"))
     if weekly.loudest:
         loudest = "\n".join(
             f"•  {code(called(loud.name))}  {loud.incidents} incidents"
