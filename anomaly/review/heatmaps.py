@@ -19,7 +19,7 @@ from anomaly.ports.review import Cell, Stretch, VariableRow
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 FEWEST_DAYS = 7
-LAST_TICK = 93.0
+LAST_TICK = 88.0
 """Percent of the width after which a tick's words have no room."""
 TONES = {"drop": "down", "silent": "down", "surge": "up", "shift": "up", "frozen": "still"}
 """Kinds that share a colour."""

@@ -1,0 +1,45 @@
+"""Where the review pages are, and where a task's button leads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from anomaly.orchestration.review_addresses import framed_address, framed_path
+from anomaly.orchestration.review_mount import MadeWhenAsked
+
+
+@pytest.mark.parametrize(
+    ("airflow", "address"),
+    [
+        ("https://airflow.test", "https://airflow.test/plugin/anomaly/anomaly/incidents/7"),
+        ("https://airflow.test/", "https://airflow.test/plugin/anomaly/anomaly/incidents/7"),
+        ("https://tools.test/flow/", "https://tools.test/flow/plugin/anomaly/flow/anomaly/incidents/7"),
+    ],
+)
+def test_a_page_has_an_address_in_airflows_frame(airflow: str, address: str) -> None:
+    assert framed_address(airflow, "incidents/7") == address
+    assert framed_address(airflow, "/incidents/7") == address
+    assert address.endswith(f"{framed_path(airflow)}/incidents/7")
+
+
+def test_an_application_is_made_once_at_its_first_request() -> None:
+    made: list[str] = []
+    asked: list[Any] = []
+
+    def make() -> Any:
+        made.append("now")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope)
+
+        return app
+
+    mounted = MadeWhenAsked(make)
+    assert made == []
+    asyncio.run(mounted({"n": 1}, None, None))  # type: ignore[arg-type]
+    asyncio.run(mounted({"n": 2}, None, None))  # type: ignore[arg-type]
+    assert made == ["now"]
+    assert asked == [{"n": 1}, {"n": 2}]
