@@ -100,7 +100,7 @@ class Plan:
     def parts(self) -> Iterator[tuple[Refit, TimeRange | None]]:
         """Each refit, and the range until the next one; None where that is empty."""
         ends = [*(refit.until for refit in self.refits[1:]), self.within.end]
-        for refit, end in zip(self.refits, ends, strict=True):
+        for refit, end in zip(self.refits, ends, strict=False):  # without any there is nothing to end
             begin = refit.until
             yield refit, TimeRange(begin, end, self.within.step) if begin < end else None
 
