@@ -8,7 +8,7 @@ from dataclasses import fields
 import psycopg2.extras
 
 from anomaly.adapters.postgres.connecting import metadata_cursor
-from anomaly.adapters.postgres.store import read_incidents
+from anomaly.adapters.postgres.incidents import read_incidents
 from anomaly.groups import Group, TimeRange
 from anomaly.ports import Incident
 from anomaly.ports.judgements import Circumstances, Content, Judgement, digest
