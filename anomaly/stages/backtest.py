@@ -178,6 +178,11 @@ class Outcome:
         return tuple(alert for alert in self.alerts if alert.told_at is not None)
 
     @property
+    def heard(self) -> tuple[Alert, ...]:
+        """These, and those that a digest would have named."""
+        return tuple(alert for alert in self.alerts if alert.told_at is not None or alert.listed_at is not None)
+
+    @property
     def per_week(self) -> float:
         """Alerts that the channel would have heard of."""
         return len(self.told) / self.weeks if self.weeks else 0.0
@@ -350,13 +355,25 @@ def differences(before: Outcome, after: Outcome) -> tuple[Difference, ...]:
     for alert in before.told:
         same = next((other for other in left if _alike(alert.incident, other.incident)), None)
         if same is None:
-            found.append(Difference("disappears", alert, None))
+            found.append(Difference("disappears", alert, None, _instead(alert, after)))
             continue
         left.remove(same)
         what = tuple(_changes(before.group, alert, same))
         found.append(Difference("changes" if what else "stays", alert, same, what))
-    found += [Difference("appears", None, alert) for alert in left]
+    found += [Difference("appears", None, alert, _before(alert, before)) for alert in left]
     return tuple(sorted(found, key=lambda d: (d.before or d.after).incident.start))  # type: ignore[union-attr]
+
+
+def _instead(alert: Alert, after: Outcome) -> tuple[str, ...]:
+    """What becomes of an incident that gets no message of its own any more; nothing where it is none."""
+    same = next((other for other in after.alerts if _alike(alert.incident, other.incident)), None)
+    return () if same is None else ("a digest names it" if same.listed_at else "policy keeps it from the channel",)
+
+
+def _before(alert: Alert, before: Outcome) -> tuple[str, ...]:
+    """What was there of an incident that now gets a message of its own."""
+    same = next((other for other in before.alerts if _alike(alert.incident, other.incident)), None)
+    return () if same is None else ("a digest named it" if same.listed_at else "policy kept it from the channel",)
 
 
 def _alike(one: Incident, other: Incident) -> bool:
@@ -406,7 +423,7 @@ class Confirmed:
     """Told alerts per word; ``''`` for those of which nobody said anything."""
     kept: tuple[Label, ...] = ()
     lost: tuple[Label, ...] = ()
-    """Confirmed incidents of the range that the channel would have heard of, and those it would not."""
+    """Confirmed incidents of the range that the channel would have heard of, by a digest at least, and others."""
 
 
 def confirmed(found: Outcome, labels: Sequence[Label]) -> Confirmed:
@@ -417,7 +434,7 @@ def confirmed(found: Outcome, labels: Sequence[Label]) -> Confirmed:
         if match is not None and alert.incident.id is not None:
             labelled[alert.incident.id] = match
     real = [label for label in labels if label.word == "real" and label.start in found.within]
-    hit = [label for label in real if any(_speaks_of(label, alert.incident) for alert in found.told)]
+    hit = [label for label in real if any(_speaks_of(label, alert.incident) for alert in found.heard)]
     words = Counter(labelled[i].word if (i := a.incident.id or 0) in labelled else "" for a in found.told)
     return Confirmed(
         labelled,

@@ -43,7 +43,7 @@ def report(outcome: Outcome, *, second: bool = False) -> Backtest:
 class Tags(HTMLParser):
     """Collects tags that are open, and addresses."""
 
-    VOID = frozenset({"meta", "br", "img", "line", "rect"})
+    VOID = frozenset({"meta", "br", "img"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -117,6 +118,14 @@ def test_what_the_channel_does_not_hear_of_is_no_alert(group: Group) -> None:
     assert quiet.per_week == 0
     assert [d.how for d in differences(said(group, alert(51, "a")), quiet)] == ["disappears"]
     assert differences(quiet, quiet) == ()
+
+
+def test_what_goes_to_the_digest_is_said_and_counts_as_heard(group: Group) -> None:
+    listed = replace(alert(51, "a", told=None), listed_at=START + 52 * DAY)
+    before, after = said(group, alert(51, "a")), said(group, listed)
+    assert [(d.how, d.what) for d in differences(before, after)] == [("disappears", ("a digest names it",))]
+    assert [(d.how, d.what) for d in differences(after, before)] == [("appears", ("a digest named it",))]
+    assert confirmed(after, [label(51, "real", "a")]).lost == ()
 
 
 def test_an_alert_is_matched_with_one_other_only(group: Group) -> None:
