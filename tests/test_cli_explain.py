@@ -331,7 +331,7 @@ def test_what_labels_have_moved_is_said_from_the_interval_on_from_which_it_serve
     with link, link.cursor() as cursor:
         cursor.execute(
             "INSERT INTO adjustments (group_name, variable, serves_from, factor, reason) "
-            f"VALUES ('orders', 'orders.web', '{moved}', 0.25, 'Ada called incident 7 a false alarm')"
+            f"VALUES ('shop', 'orders.web', '{moved}', 0.25, 'Ada called incident 7 a false alarm')"
         )
     try:
         later, before = (
