@@ -12,6 +12,8 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -113,7 +115,15 @@ def _link(run: DagRun) -> RunLink:
 
 
 def _groups() -> tuple[Group, ...]:
-    return readable_groups(Settings.from_environment().groups)
+    folder = Settings.from_environment().groups
+    files = sorted(folder.glob("*.y*ml"))
+    return _groups_as_of(folder, tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@lru_cache(maxsize=1)
+def _groups_as_of(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[Group, ...]:  # noqa: ARG001
+    """Read again when a file has changed, not at every request."""
+    return readable_groups(folder)
 
 
 def review_options() -> dict[str, Any]:

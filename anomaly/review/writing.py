@@ -6,9 +6,10 @@ somebody else. Once the answer is sent, the channel is told; what cannot be deli
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
@@ -130,13 +131,10 @@ def writing(visiting: Callable[..., Any], writer: Callable[..., Any]) -> APIRout
     return router
 
 
-class _refused:  # noqa: N801 - reads as a word
+@contextmanager
+def _refused() -> Iterator[None]:
     """Refusals of the stage are the asker's mistakes."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, refused: BaseException | None, trace: object) -> Literal[False]:
-        if isinstance(refused, LabelRefusedError | UnknownIncidentError):
-            raise HTTPException(422, str(refused)) from refused
-        return False
+    try:
+        yield
+    except (LabelRefusedError, UnknownIncidentError) as refused:
+        raise HTTPException(422, str(refused)) from refused
