@@ -268,7 +268,7 @@ def _shown(side: Reported, number: int, report: Backtest) -> dict[str, Any]:
         "per_week": f"{o.per_week:.2g}",
         "accepted": f"{o.group.threshold.false_alerts_per_week:g}",
         "severities": o.severities(),
-        "wait": duration_words(timedelta(seconds=median(w.total_seconds() for w in waits))) if waits else "-",
+        "wait": duration_words(timedelta(seconds=median(w.total_seconds() for w in waits))) if waits else "\N{EN DASH}",
         "listed": sum(alert.listed_at is not None and alert.told_at is None for alert in o.alerts),
         "quiet": sum(alert.told_at is None and alert.listed_at is None for alert in o.alerts),
         "labelled": sum(v for word, v in side.confirmed.words.items() if word),
@@ -332,7 +332,7 @@ def _label_words(group: Group, label: Any) -> str:
 
 
 def _value(written: Any) -> str:
-    return "-" if written is None or written == [] else str(written)
+    return "\N{EN DASH}" if written is None or written == [] else str(written)
 
 
 # --- drawings -----------------------------------------------------------------------------------------------------
