@@ -50,7 +50,11 @@ class Seen:
 
     def elsewhere(self) -> list[str]:
         """What was asked of other machines than this one."""
-        return [url for url in self.asked if urlsplit(url).scheme != "data" and urlsplit(url).hostname != "127.0.0.1"]
+        return [
+            url
+            for url in self.asked
+            if urlsplit(url).scheme not in {"data", "blob"} and urlsplit(url).hostname != "127.0.0.1"
+        ]
 
     def pictures(self) -> list[int]:
         """Pixels across of each picture, as loaded; 0 for one that is broken."""
