@@ -7,7 +7,7 @@ plain arrays, so that ranking needs NumPy alone and nothing is ever unpickled.
 **Nothing that was confirmed may go unseen.** A rank below the group's `digest_below` sends an incident to the digest.
 Before that is believed, the incidents are ranked as they would have been in their time: in five blocks, each by trees
 that know only earlier ones. The bar is lowered below the lowest rank that a confirmed incident had so, by half. People
-press the wrong button: one in ten of the confirmed ones, the lowest, is taken for that, or a few slips would keep
+press the wrong button: one in twenty of the confirmed ones, the lowest, is taken for that, or a few slips would keep
 every alarm in the channel. Critical incidents are never sent down, and the digest is read, too.
 
 **And back up.** What is sent down is hardly labelled any more, and a model that only sees its own choices confirms
@@ -48,7 +48,7 @@ HALF_LIFE = timedelta(days=60)
 BLOCKS = 5
 SAFETY = 0.5
 """Of the lowest rank that a confirmed incident had in its time."""
-SLIPS = 0.1
+SLIPS = 0.05
 """Share of the confirmed incidents that may be slips of the finger; so many of the lowest are left out of account."""
 TOLD_ANYWAY = 0.1
 PRIOR = 1.0
