@@ -90,6 +90,7 @@ def looked(_group: Any, **_: Any) -> Report:
     return Report(asks_for_fit=drifted, drifted=3, variables=9)
 
 
+stubs.ranking = SimpleNamespace(learn_ranking=lambda *_, **__: Report(), low_rank=lambda *_, **__: None)
 drifted = False
 stubs.drifting = SimpleNamespace(look_after=looked)
 
@@ -116,7 +117,7 @@ world = SimpleNamespace(
     **dict.fromkeys(
         (
             *("source", "checks", "artifacts", "forecaster", "registry", "charts", "fit_charts", "chart_store"),
-            *("channel", "reviews", "labels", "judgements", "posts"),
+            *("channel", "reviews", "labels", "judgements", "posts", "rankings", "ranking_registry"),
         ),
         nothing,
     ),

@@ -99,8 +99,8 @@ def test_a_fit_trains_its_shards_as_named_mapped_tasks_and_promotes(ran: Any) ->
 
 
 def test_a_fit_is_told_why_it_runs(ran: Any) -> None:
-    assert ran["a fit for a reason"]["calls"][0][2] == "on demand: a new airline"
-    assert ran["a fit"]["calls"][0][2] == "on demand"
+    assert ran["a fit for a reason"]["calls"][0][2] == "on demand by dag_test: a new airline"
+    assert ran["a fit"]["calls"][0][2] == "on demand by dag_test"
 
 
 def test_drift_is_an_asset_event_of_its_own_and_only_then(ran: Any) -> None:
