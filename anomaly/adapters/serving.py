@@ -16,9 +16,16 @@ class OnnxForecaster:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
+        self._features = int(session.get_inputs()[0].shape[-1])
+
+    @property
+    def features(self) -> int:
+        """See `Forecaster.features`."""
+        return self._features
 
     def predict(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """(V, B, L, F) scaled windows to (V, B) scaled predictions. V is the file's."""
+        windows = windows[..., : self._features]
         (predictions,) = self._session.run(None, {self._input: np.ascontiguousarray(windows, np.float32)})
         return np.asarray(predictions, np.float32)
 

@@ -192,6 +192,8 @@ def departures(step: timedelta) -> WindowSpec:
     on average over 3, 12, 24 and 168 hours, and what it would be if the latest interval's and the latest day's share of
     their baselines went on; beside the baseline of the interval itself, and what the intervals beside it, and the days
     of its kind, say otherwise. One step, as many features.
+
+    New features are added at the end: a network that was made before them is shown the ones that it knows.
     """
     day, week = timedelta(days=1) // step, timedelta(days=7) // step
     lags = sorted({1, 2, day - 1, day, day + 1, week} - {0})
@@ -200,10 +202,10 @@ def departures(step: timedelta) -> WindowSpec:
         (
             Back(0, "baseline"),
             Back(0, "contrast"),
-            Back(0, "beside"),
-            Back(0, "contrast-beside"),
             *(Back(lag, "deviation") for lag in lags),
             *(Back(1, f"mean-{intervals}") for intervals in means),
+            Back(0, "beside"),
+            Back(0, "contrast-beside"),
             *(Back(0, f"carried-{intervals}") for intervals in sorted({1, max(1, day)})),
         )
     )

@@ -535,8 +535,16 @@ class ArtifactReader(Protocol):
 class Forecaster(Protocol):
     """The serving form of one batched network."""
 
+    @property
+    def features(self) -> int:
+        """Of the windows that it was made for."""
+
     def predict(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(V, B, L, F) scaled windows to (V, B) scaled predictions."""
+        """(V, B, L, F) scaled windows to (V, B) scaled predictions.
+
+        Of windows with more features than it was made for it sees the first ones: new ones are added at the end, so
+        that a champion goes on serving after an upgrade.
+        """
 
 
 class ForecasterLoader(Protocol):

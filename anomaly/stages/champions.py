@@ -52,8 +52,9 @@ class Champion:
     mae: Floats
     """(V,), NaN where it predicts nothing."""
     contends: NDArray[np.bool_]
-    """(V,) where it has a network of a candidate that the group still names. Forecasts without weights are
-    the same in every fit, so the new one stands for both."""
+    """(V,) where it has a network of a candidate that the group still names, for the windows of today: one made for
+    fewer features serves on, but cannot stand in one file with new ones. Forecasts without weights are the same in
+    every fit, so the new one stands for both."""
 
     @property
     def contending_mae(self) -> Floats:
@@ -124,22 +125,25 @@ def _compete(
 
     held_out = np.flatnonzero(contest.split.held_out.any(axis=0))
     judged = [row for row, f in enumerate(known) if f is not None and f.candidate in CANDIDATES]
+    of_today = np.ones(len(known), dtype=bool)
     for (slot, name), rows in grouped(judged, lambda row: _network_of(known[row])).items():
         members = [f for f in (known[row] for row in rows) if f is not None]
         scaler, declared, at = _scaler_of(members), CANDIDATES[name], contest.at[held_out]
-        forecast, size = _forecast(name, files.get(slot), artifacts, forecaster)
+        window = declared.window(contest.step)
+        forecast, size, features = _forecast(name, files.get(slot), artifacts, forecaster)
+        of_today[rows] = features in {None, window.shape[1]}
         scaled = backtest(
             forecast,
             contest.inputs(declared, scaler, np.array(rows)),
             at,
-            contest.lags(declared.window(contest.step), held_out),
+            contest.lags(window, held_out),
             positions=np.array([m.position for m in members]) if slot else None,
             network_variables=size,
         )
         answers = contest.unscaled(declared, scaled, scaler, rows=np.array(rows), at=at)
         predictions[np.ix_(np.array(rows), held_out)] = answers
     contends = np.array([f is not None and bool(f.slot) and f.candidate in group.candidates for f in known])
-    return Champion(known, files, predictions, errors(contest, predictions), contends)
+    return Champion(known, files, predictions, errors(contest, predictions), contends & of_today)
 
 
 def _network_of(fitted: FittedVariable | None) -> tuple[str, str]:
@@ -152,16 +156,16 @@ def _scaler_of(fitted: Sequence[FittedVariable]) -> Scaler:
 
 def _forecast(
     name: str, file: NetworkFile | None, artifacts: ArtifactReader, forecaster: ForecasterLoader
-) -> tuple[Callable[[Float32], Float32], int | None]:
-    """What predicts under this name, and how many variables it takes; None for any number."""
+) -> tuple[Callable[[Float32], Float32], int | None, int | None]:
+    """What predicts under this name, how many variables it takes, and of how many features; None for any number."""
     if file is not None:
         artifacts.read(file.training_uri, sha256=file.training_sha256)  # what it wins with is copied from there
         network: Forecaster = forecaster(artifacts.read(file.serving_uri, sha256=file.serving_sha256))
-        return network.predict, file.variables
+        return network.predict, file.variables, network.features
     declared = CANDIDATES[name].forecast
     if declared is None:
         raise IncompleteFitError(f"the champion's candidate {name!r} needs a network file, but its fit has none")
-    return declared, None
+    return declared, None, None
 
 
 def grouped(rows: Sequence[int], key: Callable[[int], Any]) -> dict[Any, list[int]]:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from anomaly.adapters.serving import load_forecaster
 from anomaly.detection import training, transforms
+from anomaly.detection.candidates import CANDIDATES
 from anomaly.detection.evidence import Evidence
 from anomaly.detection.thresholds import limit
+from anomaly.detection.windows import WindowSpec
 from anomaly.exceptions import ExpectationFailedError, IncompleteFitError, NotEnoughHistoryError
 from anomaly.groups import TimeRange
 from anomaly.ports import Fit, FittedVariable, Predictions
@@ -216,6 +218,38 @@ def test_a_champion_whose_stored_network_is_damaged_is_replaced(make_workplace: 
     assert second.state == "promoted"
     assert "champion" not in place.fitted(second)["wavy"].mae
     assert place.store.champion(place.group) == second
+
+
+def test_a_champion_of_fewer_features_serves_on_and_is_compared_but_not_kept(
+    make_workplace: Callable[..., Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_workplace(candidates=["departure-linear"])
+    place.count({"wavy": wavy(FIRST_FIT + 2 * DAY)})
+    today = CANDIDATES["departure-linear"]
+    then = replace(today, window=lambda step: WindowSpec(today.window(step).columns[:5]))
+    within = TimeRange(START + FIRST_FIT * HOUR, START + (FIRST_FIT + DAY) * HOUR, HOUR)
+
+    def predicted() -> NDArray[np.float64]:
+        place.predict(FIRST_FIT, FIRST_FIT + DAY)
+        found = place.store.read_predictions(place.group, place.store.variables(place.group), within)
+        assert found is not None
+        return found.predicted
+
+    with monkeypatch.context() as before_the_upgrade:
+        before_the_upgrade.setitem(CANDIDATES, "departure-linear", then)
+        first = place.all_steps(FIRST_FIT)
+        served = predicted()
+    serves_on = predicted()
+    second = place.all_steps(FIRST_FIT + 2 * DAY)
+
+    assert place.fitted(first)["wavy"].candidate == "departure-linear"
+    assert np.isfinite(served).all()
+    np.testing.assert_array_equal(serves_on, served)
+    assert np.isfinite(place.fitted(second)["wavy"].mae["champion"])
+    assert not place.fitted(second)["wavy"].choice.startswith("champion")
+    (file,) = place.store.network_files(second.id)
+    network = load_forecaster(place.artifacts.read(file.serving_uri, sha256=file.serving_sha256))
+    assert network.features == today.window(HOUR).shape[1]
 
 
 def test_a_fit_of_an_earlier_history_serves_its_time_and_leaves_the_latest_champion(
