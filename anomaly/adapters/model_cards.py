@@ -26,6 +26,8 @@ _TEMPLATES = Path(__file__).with_name("review_templates")
 _STYLE = Path(__file__).with_name("data_docs_templates") / "style.css"
 LISTED = 12
 """Alerts, and golden incidents, that a card lists; the report lists all."""
+LONGEST = 5000
+"""Characters that MLflow's table has for a version's description: a longer one is refused, and the review with it."""
 _NAMED = 3
 _APART = "&emsp;"
 """MLflow draws tables without any room between their columns."""
@@ -49,7 +51,7 @@ def model_card(
     """Port `CardWriter`."""
     facts = _Facts(group, fit, review, fitted, tuple(findings), links)
     return Card(
-        markdown=_markdown(facts),
+        markdown=_fitting(facts),
         html=_html(facts, charts),
         json=_json(review),
     )
@@ -87,12 +89,25 @@ class _Facts:
         fitted: Sequence[FittedVariable],
         findings: tuple[str, ...],
         links: ReviewLinks,
+        listed: int = LISTED,
     ) -> None:
+        self.listed = listed
         self.group, self.fit, self.review, self.fitted = group, fit, review, fitted
         self.findings, self.links = findings, links
         self.statuses: Counter[str] = Counter(f.status for f in fitted)
         self.candidates = Counter(f.candidate for f in fitted if f.status == "fitted")
         self.families = Counter(f.distribution for f in fitted if f.distribution)
+
+
+def _fitting(facts: _Facts) -> str:
+    """With as many alerts and golden incidents as there is room for; what speaks against the version comes first, so
+    that nothing of it is cut off."""
+    for facts.listed in (LISTED, 8, 5, 3, 1):
+        written = _markdown(facts)
+        if len(written) <= LONGEST:
+            return written
+    cut = "…\n\nThe report holds the rest."
+    return written[: LONGEST - len(cut)] + cut
 
 
 def _markdown(facts: _Facts) -> str:
@@ -211,8 +226,8 @@ def _alert_lines(facts: _Facts) -> list[str]:
     parts = [f"## Alerts\n\n{head}"]
     for title, listed in (("Appear", alerts.appearing), ("Disappear", alerts.disappearing)):
         if listed:
-            shown = sorted(listed, key=lambda a: (-a.return_period_hours, a.start))[:LISTED]
-            more = f"\n\nand {len(listed) - LISTED} more in the report" if len(listed) > LISTED else ""
+            shown = sorted(listed, key=lambda a: (-a.return_period_hours, a.start))[: facts.listed]
+            more = f"\n\nand {len(listed) - len(shown)} more in the report" if len(listed) > len(shown) else ""
             rows = [_alert_row(a, facts) for a in sorted(shown, key=lambda a: a.start)]
             columns = ("when", "what", "variables", "counted", "expected", "how rare")
             parts.append(f"### {title}\n\n{_table(columns, rows)}{more}")
@@ -258,7 +273,7 @@ def _golden_lines(facts: _Facts) -> list[str]:
         + (f"; {unknown} cannot be replayed for want of counts" if unknown else "")
         + "."
     )
-    rows = [_golden_row(g, facts) for g in (*lost, *back)][:LISTED]
+    rows = [_golden_row(g, facts) for g in (*lost, *back)][: facts.listed]
     table = "\n\n" + _table(("when", "said", "variables", "champion", "this fit"), rows) if rows else ""
     return [f"## Golden incidents\n\n{head}{table}"]
 

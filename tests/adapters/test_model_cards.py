@@ -115,6 +115,24 @@ def test_a_report_holds_its_charts_and_shows_names_as_they_are(group: Group, fit
     assert "http" not in card.html.replace("http-equiv", "")
 
 
+@pytest.mark.parametrize("letters", [12, 60, 2000])
+def test_a_card_has_room_in_mlflows_table_however_much_there_is_to_say(
+    group: Group, fit: Fit, review: Review, letters: int
+) -> None:
+    names = tuple(f"{'v' * letters}.{n}" for n in range(9))
+    many = tuple(alert(day, variables=names) for day in range(34, 88))
+    golden = replace(review.golden[0], golden=review.golden[0].golden.model_copy(update={"variables": names}))
+    diff = replace(review.alerts, appearing=many, disappearing=many)
+    much = replace(review, alerts=diff, golden=tuple(golden for _ in range(40)))
+
+    card = model_card(group, fit, much, (), findings=["it loses 40"], charts={}, links=ReviewLinks())
+
+    assert len(card.markdown) <= 5000
+    assert card.markdown.index("It loses 40") < 100
+    assert "report" in card.markdown
+    assert all(name in card.html for name in names[:3])
+
+
 def test_without_a_champion_nothing_is_compared(group: Group, fit: Fit, review: Review) -> None:
     diff = replace(review.alerts, champion=None, disappearing=(), kept=0)
     first = replace(review, champion=None, champion_version=None, alerts=diff, comparison=Comparison((), None, (), ()))
