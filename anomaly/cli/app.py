@@ -77,7 +77,8 @@ Four stages, each of which can be run again without harm: **update** counts, **f
 A date means midnight in the group's time zone; a time needs its offset: `2013-02-03T06:00:00-05:00`.
 
 {ENVIRONMENT}
-**Exit status**: 0 done; 1 mistakes in group files; {PERMANENT} somebody has to change something first;
+**Exit status**: 0 done; 1 mistakes in group files, or something differs or failed; {PERMANENT} somebody has to
+change something first;
 {TEMPORARY} not ready, try again later.
 """
 
@@ -156,13 +157,15 @@ def fit(
     reason: Annotated[str, typer.Option(help="Why it is fitted now; kept with the fit.")] = "on demand",
     verbose: Verbose = False,
 ) -> None:
-    """Learns what is normal from the history, and makes it the champion.
+    """Learns what is normal from the history. Whether the model then serves, the group's policy says.
 
     Checks that the history is complete, trains every candidate for all variables, picks the best of each,
-    registers the model in MLflow, reviews it against the champion, and promotes it if the group's policy says so.
+    registers the model in MLflow, reviews it against the champion, and promotes it where `promotion` in the group's
+    file says so.
 
     Example: `anomaly fit carriers --until 2013-02-03`
     """
+    from anomaly.detection.training import load_quietly
     from anomaly.orchestration.ranges import chosen_until
     from anomaly.orchestration.running import (
         run_prepare,
@@ -178,6 +181,8 @@ def fit(
     moment = chosen_until(chosen, _moment(chosen, until), at=utc_now())
     begun, done = run_prepare(world, chosen, moment, reason=reason)
     typer.echo(done)
+    if not verbose:
+        load_quietly()
     for shard in range(begun.shards):
         typer.echo(run_train(world, chosen, begun.id, shard))
     typer.echo(run_register(world, chosen, begun.id))

@@ -79,6 +79,7 @@ def backtest(
     from anomaly.adapters.connections import environment_connection
     from anomaly.adapters.settings import Settings
     from anomaly.adapters.world import World
+    from anomaly.detection.training import load_quietly
     from anomaly.orchestration.group_files import checked_group
 
     settings = Settings.from_environment()
@@ -87,6 +88,8 @@ def backtest(
     world = World(settings, environment_connection)
     within = range_of(world, first, days, until)
     with quiet(verbose=verbose):
+        if not verbose:
+            load_quietly()
         report = _run(world, first, second, within, run_in=timedelta(days=run_in), charts=charts, policy=policy)
     folder = out or Path("var/backtests") / first.name
     _write(report, folder)
