@@ -93,16 +93,9 @@ def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> t
                 final=True,
             )
         )
-    lost = [g.golden for g in review.golden if g.lost] if review else []
+    lost = lost_incidents(review) if review else ""
     if lost:
-        first = lost[0]
-        found.append(
-            Objection(
-                f"it loses {len(lost)} confirmed {_incidents(len(lost))} of the golden file, the first of "
-                f"{first.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({', '.join(first.variables[:_NAMED])})",
-                final=True,
-            )
-        )
+        found.append(Objection(lost, final=True))
     fitted = store.fitted(fit.id)
     if replaced is not None:
         loss = _loss(group, store.fitted(replaced.id), fitted)
@@ -115,6 +108,18 @@ def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> t
     if back and group.promotion.golden_false_alarms is FalseAlarms.BLOCK:
         found.append(Objection(f"it brings {len(back)} known {_alarms(len(back))} back", final=False))
     return tuple(found)
+
+
+def lost_incidents(review: Review) -> str:
+    """Which confirmed incidents a challenger loses, in words; '' when it loses none."""
+    lost = [g.golden for g in review.golden if g.lost]
+    if not lost:
+        return ""
+    first = lost[0]
+    return (
+        f"it loses {len(lost)} confirmed {_incidents(len(lost))} of the golden file, the first of "
+        f"{first.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({', '.join(first.variables[:_NAMED])})"
+    )
 
 
 def first_not_judged(group: Group, fit: Fit, store: Store) -> datetime:

@@ -6,7 +6,8 @@ what is judged follows from it alone. The alias is for people. When the registry
 noted as not told, judging goes on with the new champion, and the next run of anything here moves the alias.
 
 An alias that was told and points elsewhere was moved by hand. That is a decision, too: `follow` makes it serve from
-the next interval on.
+the next interval on. Only to a challenger that loses a confirmed incident it is not: the alias goes back, and whoever
+means it promotes the version by its number.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from anomaly.exceptions import NoSuchVersionError, RegistryUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import ArtifactReader, Fit, ModelRegistry, Store
 from anomaly.ports.reviews import DecidedVia, Reviews, ServedVia, Serving, Verdict
-from anomaly.stages.promotion import first_not_judged
+from anomaly.stages.promotion import first_not_judged, lost_incidents
 
 log = logging.getLogger(__name__)
+
+ALL_FITS = 100_000
+"""One may go back to a fit however old it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def tell_registry(group: Group, *, reviews: Reviews, registry: ModelRegistry) ->
     untold = [s for s in servings if not s.told]
     if not untold:
         return
-    versions = {f.id: f.model_version for f in reviews.fits(group)}
+    versions = {f.id: f.model_version for f in reviews.fits(group, limit=ALL_FITS)}
     version = versions.get(servings[-1].fit_id)
     if version is not None:
         registry.promote(group, version)
@@ -199,7 +203,8 @@ def follow(group: Group, *, store: Store, reviews: Reviews, registry: ModelRegis
     """Completes what the registry was not told, and lets serve what somebody moved the alias to by hand.
 
     An alias that somebody deleted is set again. One that points to a version of no fit of this group is left alone,
-    with a warning: nothing is known of it that one could judge with.
+    with a warning: nothing is known of it that one could judge with. One that points to a challenger that loses a
+    confirmed incident is taken back.
 
     Raises:
         RegistryUnavailableError: nothing is known then, and nothing changed.
@@ -216,6 +221,14 @@ def follow(group: Group, *, store: Store, reviews: Reviews, registry: ModelRegis
     if fit is None:
         log.warning("%s: the alias champion points to version %s, which no fit made", group.name, pointed)
         return _unchanged(group, champion, f"the alias points to version {pointed}, which no fit made")
+    review = reviews.review(fit.id)
+    lost = lost_incidents(review) if review is not None and fit.state != "promoted" else ""
+    if lost:
+        if version is not None:
+            registry.promote(group, version)
+        registry.tag(group, pointed, {"decision": f"the alias champion was taken back from it: {lost}"})
+        log.warning("%s: the alias champion was moved to version %s and is taken back: %s", group.name, pointed, lost)
+        return _unchanged(group, champion, f"the alias was moved to version {pointed} and is taken back: {lost}")
     why = "the alias champion was moved by hand"
     reviews.overrule(Verdict(fit.id, "approved", "somebody in MLflow", "mlflow", now, why))
     return _by_hand(
@@ -307,7 +320,7 @@ def _version_to_go_back_to(group: Group, current: Fit, to: int | None, reviews: 
     served = {s.fit_id for s in reviews.servings(group)}
     older = [
         fit
-        for fit in reviews.fits(group)
+        for fit in reviews.fits(group, limit=ALL_FITS)
         if fit.id in served and fit.model_version is not None and fit.model_version < (current.model_version or 0)
     ]
     if not older:

@@ -12,8 +12,9 @@ import pytest
 
 from anomaly.exceptions import ArtifactMissingError, NoSuchVersionError, RegistryUnavailableError
 from anomaly.groups import TimeRange
+from anomaly.groups.golden import Golden
 from anomaly.ports import Fit, FittedVariable
-from anomaly.ports.reviews import Verdict
+from anomaly.ports.reviews import AlertDiff, Comparison, Replayed, Review, Verdict
 from anomaly.stages.drifting import look_after
 from anomaly.stages.serving import HandoverReport, follow, promote_version, reject_version, rollback
 from tests.stages.conftest import HOUR, START
@@ -275,6 +276,46 @@ def test_the_alias_in_the_registry_approves_a_challenger(make_place: Callable[..
     place.registry.promote(place.group, fit.model_version or 0)
 
     assert place.decide(fit).promoted
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_the_alias_on_a_challenger_that_loses_a_confirmed_incident_is_taken_back(
+    make_place: Callable[..., Workplace], *, decided: bool
+) -> None:
+    place = make_place(promotion={"mode": "reviewed"})
+    first, second = registered(place, HISTORY), registered(place, HISTORY + 24)
+    place.reviews.decide(Verdict(first.id, "approved", "ada", "airflow", NOW))
+    assert place.decide(first).promoted
+    place.reviews.save(_losing(second))
+    place.registry.promote(place.group, second.model_version or 0)
+    if decided:
+        assert not place.decide(second).promoted
+
+    report = follow(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW)
+
+    assert (report.changed, report.model_version) == (False, first.model_version)
+    assert "loses 1 confirmed incident" in report.reason
+    assert place.store.champion(place.group).id == first.id  # type: ignore[union-attr]
+    assert place.registry.champion_version(place.group) == first.model_version
+    assert "taken back" in place.registry.tags(place.group, second.model_version or 0)["decision"]
+
+
+def _losing(fit: Fit) -> Review:
+    """A review that finds a confirmed incident lost."""
+    storm = Golden(start=START, end=START + HOUR, variables=("a",), word="real")
+    nothing = AlertDiff(fit.history.start, fit.history.end, 0, 0, 0, (), (), fit.history.end)
+    golden = (Replayed(storm, challenger=False, champion=True),)
+    return Review(fit.id, fit.group, None, None, NOW, Comparison((), None, (), ()), nothing, golden)
+
+
+def test_a_rollback_to_a_very_old_version_is_told_to_the_registry_too(place: Workplace) -> None:
+    first, second = two_versions(place)
+    for number in range(101):
+        place.store.begin_fit(replace(second, id=f"later-{number}", state="rejected", model_version=None))
+
+    rolled_back(place, to=first.model_version)
+
+    assert place.registry.champion_version(place.group) == first.model_version
 
 
 def test_a_challenger_that_nobody_approves_in_time_is_rejected(make_place: Callable[..., Workplace]) -> None:
