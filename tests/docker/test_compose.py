@@ -48,7 +48,56 @@ def test_every_variable_that_compose_reads_is_in_the_example(
     passed_on = {
         name for service in services.values() for name, value in service.get("environment", {}).items() if value is None
     }
-    assert read | passed_on == set(example)
+    assert read | passed_on == set(example) - {"COMPOSE_PROFILES"}
+
+
+def test_the_example_names_the_profile_of_the_slack_listener(
+    services: dict[str, dict[str, Any]], example: dict[str, str]
+) -> None:
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {"slack-listener": [example["COMPOSE_PROFILES"]]}
+
+
+def test_the_slack_listener_runs_a_command_that_there_is(services: dict[str, dict[str, Any]]) -> None:
+    import typer
+
+    from anomaly.cli import app
+
+    program, *words = services["slack-listener"]["command"]
+    assert program == "anomaly"
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]
+    assert command.name == "listen"
+
+
+def test_the_slack_listener_is_healthy_while_its_connection_stands(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    kind, test = services["slack-listener"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    heading = "  sl  local_address rem_address   st tx_queue rx_queue\n"
+    standing = "   0: 0202A8C0:9C40 0A0B0C0D:01BB 01 00000000:00000000\n"
+    serving = "   1: 0202A8C0:01BB 0A0B0C0D:9C40 01 00000000:00000000\n"
+    closing = "   2: 0202A8C0:9C40 0A0B0C0D:01BB 06 00000000:00000000\n"
+    for listed, healthy in ((standing, True), (serving + closing, False), ("", False)):
+        for name in ("tcp", "tcp6"):
+            (tmp_path / name).write_text(heading + (listed if name == "tcp" else ""))
+        done = subprocess.run(["/bin/sh", "-c", test.replace("/proc/net", str(tmp_path))], check=False)
+        assert (done.returncode == 0) == healthy, listed
+
+
+def test_what_the_review_pages_and_the_clicks_need_is_in_the_image_and_told_to_the_server(
+    services: dict[str, dict[str, Any]], instructions: list[list[str]]
+) -> None:
+    settings = " ".join(word for name, *words in instructions if name == "ENV" for word in words)
+    assert "AIRFLOW__CORE__PLUGINS_FOLDER=/opt/anomaly/plugins" in settings
+    assert {p.name for p in (CHECKOUT / "plugins").glob("anomaly_*.py")} >= {"anomaly_review.py", "anomaly_slack.py"}
+    server = services["airflow-api-server"]
+    assert {"AIRFLOW_CONN_ANOMALY_DB", "AIRFLOW_CONN_ANOMALY_SLACK", "ANOMALY_LINK_AIRFLOW"} <= set(
+        server["environment"]
+    )
+    assert any(volume.endswith(":/opt/anomaly/dags/groups:ro") for volume in server["volumes"])
 
 
 def test_a_secret_has_no_default_and_no_value(written: str, example: dict[str, str]) -> None:
