@@ -78,8 +78,7 @@ A date means midnight in the group's time zone; a time needs its offset: `2013-0
 
 {ENVIRONMENT}
 **Exit status**: 0 done; 1 mistakes in group files, or something differs or failed; {PERMANENT} somebody has to
-change something first;
-{TEMPORARY} not ready, try again later.
+change something first; {TEMPORARY} not ready, try again later.
 """
 
 

@@ -416,7 +416,7 @@ def _columns(found: Roles) -> Iterator[Line]:
     }
     for key, (column, why) in pairs.items():
         if column is not None:
-            shown = f", {column.distinct:,} different in the sample" if key in {"entity_id", "variable"} else ""
+            shown = f", {column.distinct:,} different in the sample" if key == "entity_id" else ""
             yield f"    {key}: {_scalar(column.name)}", why + shown
 
 
