@@ -159,18 +159,23 @@ def move_thresholds(
 ) -> tuple[Adjustment, ...]:
     """Brings the group's adjustments in line with the labels that hold, from the first interval that is not judged.
 
+    Never before an adjustment that is there already: labels that were imported into an empty installation serve from
+    now on, and what is judged later of the past must not put them behind what follows.
+
     Args:
         why: the label that made the difference, if it was one.
     """
     latest = store.predicted_until(group)
     serves_from = group.floor(now if latest is None else latest) + group.interval
     wanted = factors_of(labels.labels(group))
-    have = {a.variable: a.factor for a in labels.adjustments(group)}
+    have, since = {}, {}
+    for before in labels.adjustments(group):  # by `serves_from`
+        have[before.variable], since[before.variable] = before.factor, before.serves_from
     changed = tuple(
         Adjustment(
             group.name,
             name,
-            serves_from,
+            max(serves_from, since.get(name, serves_from)),
             wanted.get(name, 1.0),
             _because(why),
             None if why is None else why.id,

@@ -14,7 +14,7 @@ from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.detection.incidents import Incident, gather
 from anomaly.exceptions import LabelRefusedError, UnknownIncidentError
 from anomaly.groups import TimeRange
-from anomaly.ports.labels import LabelWord
+from anomaly.ports.labels import Adjustment, LabelWord
 from anomaly.stages import label as stage
 from anomaly.stages.labelled import factors_at, since
 from tests.fakes import PassingChecks
@@ -178,6 +178,16 @@ def test_what_an_anomaly_was_allowed_is_the_probability_that_it_was_judged_by(
     assert {key: value / before[key] for key, value in after.items()} == pytest.approx(
         {(name, at): 1 / 3 if name == "a" else 1.0 for name, at in before}
     )
+
+
+def test_a_label_that_is_undone_before_its_adjustment_serves_never_comes_back(
+    watched: Watched, incidents: tuple[Incident, ...], labels: PostgresLabels
+) -> None:
+    """As when labels are imported into an empty installation, whose past is judged afterwards."""
+    later = NOW + 48 * HOUR
+    labels.adjust([Adjustment("orders", "a", later, 1 / 3, "imported")])
+    give(watched, incidents[0], "real", labels)
+    assert factors_at(labels.adjustments(watched.group), later + HOUR) == {}
 
 
 def test_another_word_undoes_what_the_first_led_to(
