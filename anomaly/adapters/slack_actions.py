@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from anomaly.adapters.messages import shortened
+from anomaly.adapters.messages import escaped, shortened
 from anomaly.adapters.slack_modals import (
     LABEL_VIEW,
     REASON,
@@ -235,7 +235,7 @@ def _told_to(respond: Respond) -> Iterator[None]:
         yield
     except Exception as failure:
         log.warning("a button failed", exc_info=failure)
-        respond(text=_failure_words(failure), response_type="ephemeral", replace_original=False)
+        respond(text=escaped(_failure_words(failure)), response_type="ephemeral", replace_original=False)
 
 
 def _failure_words(failure: Exception) -> str:
@@ -257,7 +257,9 @@ def _whisper(client: WebClient, asked: Asked, body: Mapping[str, Any], text: str
     from slack_sdk.errors import SlackClientError
 
     try:
-        client.chat_postEphemeral(channel=asked.channel, user=body["user"]["id"], text=text, thread_ts=asked.thread)
+        client.chat_postEphemeral(
+            channel=asked.channel, user=body["user"]["id"], text=escaped(text), thread_ts=asked.thread
+        )
     except (SlackClientError, OSError) as failure:
         log.warning("%s could not be told %r: %s", _author(body), text, failure)
 

@@ -287,6 +287,20 @@ def test_who_presses_a_button_of_an_unknown_incident_is_told_what_to_do(clicks: 
     assert "review page" in said
 
 
+def test_what_a_person_is_told_is_never_markup(
+    clicks: Clicks, saved: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwatched(*_: object) -> None:
+        raise StoreUnavailableError("a variable '<!channel>'")
+
+    monkeypatch.setattr(PostgresStore, "incident", unwatched)
+    clicks.send(clicks.pressed("label:real", saved.id))
+    asked = Asked(saved.id or 0, clicks.channel, None, "real")
+    clicks.send(clicks.submitted(asked, reason={"value": ""}))
+    said = _eventually(lambda: clicks.whispers() if len(clicks.whispers()) == 2 else None)
+    assert all("&lt;!channel&gt;" in words and "<!channel>" not in words for words in said)
+
+
 def test_an_incident_of_a_group_that_posts_over_another_connection_is_unknown(
     clicks: Clicks, actions: SlackActions, saved: Incident, labels: PostgresLabels
 ) -> None:
