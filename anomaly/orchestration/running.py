@@ -143,7 +143,7 @@ def run_tell(world: World, group: Group, *, clock: Clock = utc_now) -> str:
         charts=world.charts(),
         chart_store=world.chart_store(),
         channel=world.channel(group),
-        links=links(world.settings, group),
+        links=links(world.settings, group, airflow_run=airflow_runs_address(world.settings, group)),
         now=clock(),
         labels=world.labels(),
         posts=world.posts(),
@@ -382,6 +382,14 @@ def airflow_run_address(settings: Settings, dag_id: str, run_id: str) -> str | N
     if settings.link_airflow is None:
         return None
     return f"{settings.link_airflow.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
+
+
+def airflow_runs_address(settings: Settings, group: Group) -> str | None:
+    """Address of the runs of a group's DAG, for what is said outside of one: an edit must not lose its message's link
+    to Airflow."""
+    if settings.link_airflow is None:
+        return None
+    return f"{settings.link_airflow.rstrip('/')}/dags/anomaly.{group.name}/runs"
 
 
 def _history(group: Group, store: Store, fit_id: str) -> TimeRange:
