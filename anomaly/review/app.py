@@ -6,9 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -75,6 +75,8 @@ def create_app(
     somebody = Depends(access.person)
 
     def visiting(request: Request, person: Person = somebody) -> Visit:
+        if "\0" in unquote(str(request.url)):
+            raise HTTPException(422, "There is a character in the address that no text can hold.")
         return Visit(desk, request, person)
 
     def writer(request: Request, person: Person = somebody) -> Visit:
@@ -136,6 +138,11 @@ def _handle_failures(app: FastAPI, rendering: Rendering, sign_in: str | None) ->
         first: dict[str, Any] = dict(failure.errors()[0])
         place = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
         return failed(request, 422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(OverflowError)
+    async def of_range(request: Request, failure: OverflowError) -> Response:
+        log.info("%s: %s", request.url.path, failure)
+        return failed(request, 422, "A moment or a number of days in the address is out of range.")
 
     @app.exception_handler(AnomalyError)
     async def of_ours(request: Request, failure: AnomalyError) -> Response:

@@ -146,6 +146,25 @@ def test_wrong_questions_are_answered_not_crashed_on(site: Site) -> None:
     assert site.get("/data/variable/orders/orders.DE?until=1900-01-01T00:00:00Z").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/groups?page={n}", "/groups/orders?page={n}", "/groups/orders?older={n}"])
+def test_a_page_far_beyond_the_last_is_empty(site: Site, path: str) -> None:
+    assert site.get(path.format(n=10**30)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/groups/orders?until=0001-01-01T00:00:00Z",
+        "/data/variable/orders/orders.DE?days=1000000000",
+        "/data/variable/orders/orders.DE?until=9999-12-31T23:59:59-14:00",
+        "/groups?q=%00",
+        "/fits/%00",
+    ],
+)
+def test_what_no_calendar_and_no_text_can_hold_is_refused(site: Site, path: str) -> None:
+    assert site.get(path).status_code == 422
+
+
 # --- saying something -------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,8 @@ from anomaly.ports.review import (
 
 _LEAST_PROBABILITY = 1e-12
 """Rarer than this adds no more to a variable's trouble."""
+_MOST = 2**31
+"""Nothing has so many rows; a larger offset is out of PostgreSQL's range."""
 _MARGIN = 0.02
 """Errors that differ by less than this share are called equal."""
 
@@ -199,7 +201,7 @@ class PostgresOverviews:
             "troubled_only": troubled_only,
             "by_trouble": order == "trouble",
             "limit": limit,
-            "offset": offset,
+            "offset": min(offset, _MOST),
         }
         found = self._rows(_VARIABLES, values)
         rows = tuple(VariableRow(*[*row[:9], tuple(Cell(*cell) for cell in row[9])]) for row in found)
@@ -224,7 +226,7 @@ class PostgresOverviews:
             where += " AND EXISTS (SELECT FROM incident_variables WHERE incident_id = i.id AND variable = %(variable)s)"
         since, until = within or (None, None)
         values = {"groups": list(groups), "since": since, "until": until, "variable": variable, "total": TOTAL}
-        found = self._rows(_INCIDENTS.format(where=where), values | {"limit": limit, "offset": offset})
+        found = self._rows(_INCIDENTS.format(where=where), values | {"limit": limit, "offset": min(offset, _MOST)})
         return Page(tuple(IncidentGlance(*row[:-1]) for row in found), found[0][-1] if found else 0, offset)
 
     def incident(self, incident_id: int) -> IncidentGlance | None:
@@ -276,7 +278,7 @@ class PostgresOverviews:
         found = self._rows(
             f"SELECT *, count(*) OVER () FROM ({_ERRORS}) e WHERE %(search)s = '' OR name ILIKE %(like)s "
             f'ORDER BY {_ORDERS[order]} name COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s',
-            {"fit": fit_id, "search": search, "like": _like(search), "limit": limit, "offset": offset},
+            {"fit": fit_id, "search": search, "like": _like(search), "limit": limit, "offset": min(offset, _MOST)},
         )
         return Page(tuple(Compared(*row[:-1]) for row in found), found[0][-1] if found else 0, offset)
 
