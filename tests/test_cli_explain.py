@@ -16,7 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.postgres.store import PostgresStore
+from anomaly.adapters.scratch_models import NoCharts, ScratchRegistry
 from anomaly.cli import PERMANENT, app
 from anomaly.detection.grid import CountGrid
 from anomaly.groups import Group, TimeRange
@@ -47,38 +49,31 @@ OUTAGE = HISTORY + 12
 Run = Callable[..., Any]
 
 
-class NoModels:
-    """Stands where MLflow and stored networks would: these candidates have no weights."""
+class ThirdVersion(ScratchRegistry):
+    """Stands where MLflow would, and has had two versions before: these candidates have no weights to keep."""
 
     def start_run(self, group: Group, fit: Fit) -> str:
         return f"run-of-{group.name}"
 
-    def log_fit(self, group: Group, fit: Fit, **logged: Any) -> None:
-        pass
-
     def register(self, group: Group, fit: Fit, networks: Sequence[NetworkFile], **said: Any) -> int:
-        return 3
+        return 2 + super().register(group, fit, networks, **said)
 
-    def promote(self, group: Group, version: int) -> None:
-        pass
 
-    def log_network(self, fit: Fit, slot: str, files: Mapping[str, bytes]) -> Mapping[str, str]:
-        raise AssertionError("there is no network to store")
+class NoNetworks(Artifacts):
+    """Stands where stored networks would."""
 
-    def champion_version(self, group: Group) -> int | None:
-        return None
+    def __init__(self) -> None:
+        super().__init__("nowhere")
 
     def read(self, uri: str, *, sha256: str) -> bytes:
-        raise AssertionError("there is no network to read")
+        raise AssertionError(f"there is no network to read at {uri} ({sha256})")
 
-    def __call__(self, serving: bytes) -> Any:
-        raise AssertionError("there is no network to load")
+    def write(self, uri: str, content: bytes) -> None:
+        raise AssertionError(f"there is no network to store: {len(content)} bytes at {uri}")
 
-    def candidate_errors(self, mae_by_candidate: Any) -> bytes:
-        return b"png"
 
-    def residual_overview(self, residuals: Any, lower: Any, upper: Any) -> bytes:
-        return b"png"
+def no_network(serving: bytes) -> Any:
+    raise AssertionError(f"there is no network to load: {len(serving)} bytes")
 
 
 def counts() -> dict[str, NDArray[np.float64]]:
@@ -103,19 +98,20 @@ def learn_and_judge(group: Group, store: PostgresStore, made: Mapping[str, NDArr
     table = np.array([made[v.name] for v in variables])
     store.write_counts(group, variables, CountGrid(tuple(v.name for v in variables), within.starts(), table))
     store.mark_updated(group, within, rows_read=0, events=0, at=within.end)
-    nothing, checks = NoModels(), PassingChecks()
-    fit = fitting.prepare(group, START + HISTORY * HOUR, store=store, checks=checks, registry=nothing, now=within.end)
-    fitting.train(group, fit.id, 0, store=store, registry=nothing, artifacts=nothing, forecaster=nothing)
-    fitting.register(group, fit.id, store=store, registry=nothing, charts=nothing)
-    fitting.promote(group, fit.id, store=store, registry=nothing)
+    artifacts, checks = NoNetworks(), PassingChecks()
+    registry = ThirdVersion(artifacts)
+    fit = fitting.prepare(group, START + HISTORY * HOUR, store=store, checks=checks, registry=registry, now=within.end)
+    fitting.train(group, fit.id, 0, store=store, registry=registry, artifacts=artifacts, forecaster=no_network)
+    fitting.register(group, fit.id, store=store, registry=registry, charts=NoCharts())
+    fitting.promote(group, fit.id, store=store, registry=registry)
     predict(
         group,
         START + HISTORY * HOUR,
         within.end,
         store=store,
         checks=checks,
-        artifacts=nothing,
-        forecaster=nothing,
+        artifacts=artifacts,
+        forecaster=no_network,
         now=within.end,
     )
 
@@ -209,8 +205,8 @@ def test_nothing_is_wider_than_the_terminal(run: Run, monkeypatch: pytest.Monkey
 
 
 def test_an_interval_says_what_each_test_saw_and_which_one_decided(run: Run) -> None:
-    page = run("orders.web", "--at", moment(OUTAGE + 5)).output
-    assert "10 Feb 2026 12:00 \N{EN DASH} 13:00 EST" in page
+    page = run("orders.web", "--at", moment(OUTAGE + 2)).output
+    assert "10 Feb 2026 09:00 \N{EN DASH} 10:00 EST" in page
     told = words(page)
     assert re.search(r"observed 0 instead of [\d.]+ \(.100%\)", told)
     assert re.search(r"decided by (single|sum-\d+)", told)

@@ -25,7 +25,18 @@ from anomaly.stages.explaining import explained
 from anomaly.stages.predict import predict
 from tests.conftest import Arguments, _database_like
 from tests.fakes import PassingChecks
-from tests.test_cli_explain import GROUP, HISTORY, HOUR, OUTAGE, START, NoModels, counts, learn_and_judge, words
+from tests.test_cli_explain import (
+    GROUP,
+    HISTORY,
+    HOUR,
+    OUTAGE,
+    START,
+    NoNetworks,
+    counts,
+    learn_and_judge,
+    no_network,
+    words,
+)
 
 LAST = OUTAGE + 14
 """Hour until which the incident is judged hour by hour; it goes on."""
@@ -34,15 +45,14 @@ Run = Callable[..., Any]
 
 
 def judge(group: Group, arguments: Arguments, first: int, last: int, *, days_later: int = 0) -> None:
-    nothing = NoModels()
     predict(
         group,
         START + first * HOUR,
         START + last * HOUR,
         store=PostgresStore(arguments),
         checks=PassingChecks(),
-        artifacts=nothing,
-        forecaster=nothing,
+        artifacts=NoNetworks(),
+        forecaster=no_network,
         now=START + last * HOUR + timedelta(days=days_later),
         judgements=PostgresJudgements(arguments),
         labels=PostgresLabels(arguments),

@@ -154,13 +154,14 @@ def test_charts_are_pictures_and_equal_data_gives_equal_bytes(group: Group, revi
     shown = DiffVariable("web|shop", within.starts(), counts, judged, None)
     chart = DiffChart(group, review.alerts.appearing[0], appears=True, within=within, variables=(shown,))
     errors = [VariableErrors("a", "MAE", 1.0, 0.9, 1.1), VariableErrors("b", "Poisson deviance", 0.2, 0.3, None)]
-    for draw in (
+    draws: tuple[Callable[[], bytes], ...] = (
         lambda: review_charts.alert(chart),
         lambda: review_charts.timeline(group, review),
         lambda: review_charts.comparison(errors),
         lambda: review_charts.comparison([replace(e, champion=None) for e in errors]),
         lambda: review_charts.comparison([]),
-    ):
+    )
+    for draw in draws:
         png = draw()
         assert png.startswith(PNG)
         assert png == draw()

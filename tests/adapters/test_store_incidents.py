@@ -161,7 +161,7 @@ def test_an_edit_and_a_reply_wait_side_by_side_and_a_waiting_post_tells_it_all(
     assert store.enqueue(saved.id, "update")
     assert store.enqueue(saved.id, "reply", said=_said())
     for action in ("update", "reply", "notice", "pointer"):
-        assert not store.enqueue(saved.id, action, said=_said())  # type: ignore[arg-type]
+        assert not store.enqueue(saved.id, action, said=_said())
     with store.due(group, at=START) as entries:
         assert [entry.action for entry in entries] == ["update", "reply"]
         assert len({entry.key for entry in entries}) == 2

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from anomaly.detection.drift import LEAST, LEAST_DISTANCE, drift, effective
 
@@ -13,7 +14,7 @@ WEEK = 168
 HELD_OUT, LATEST = 4 * WEEK, 2 * WEEK
 
 
-def residuals(rng: np.random.Generator, hours: int, *, shift: float = 0.0, memory: float = 0.4) -> np.ndarray:
+def residuals(rng: np.random.Generator, hours: int, *, shift: float = 0.0, memory: float = 0.4) -> NDArray[np.float64]:
     """Autocorrelated residuals that scatter more by day than by night."""
     noise = rng.normal(size=hours)
     for hour in range(1, hours):
@@ -51,8 +52,8 @@ def test_a_day_of_outage_in_two_weeks_is_no_drift() -> None:
 def test_small_counts_whose_expectation_moves_a_little_have_not_drifted() -> None:
     """Most of their residuals are one and the same number, which moves with what is expected."""
     rng = np.random.default_rng(6)
-    before = [rng.poisson(0.4, HELD_OUT) - 0.40 for _ in range(50)]
-    after = [rng.poisson(0.4, LATEST) - 0.45 for _ in range(50)]
+    before = [rng.poisson(0.4, HELD_OUT).astype(np.float64) - 0.40 for _ in range(50)]
+    after = [rng.poisson(0.4, LATEST).astype(np.float64) - 0.45 for _ in range(50)]
     assert not drift(before, after).drifted.any()
 
 

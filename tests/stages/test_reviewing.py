@@ -220,6 +220,8 @@ def test_the_versions_page_is_a_whole_review(served: Workplace) -> None:
 
     version = place.registry._client.get_model_version(f"anomaly.{place.group.name}", str(fit.model_version))
 
+    assert version.description is not None
+    assert fit.mlflow_run_id is not None
     for words in (
         "Nothing speaks against it",
         "on drift: a and b",
@@ -252,6 +254,7 @@ def test_errors_of_rare_and_of_other_variables_are_never_in_one_median(
     fitted = place.fitted(fit)
     assert {side.measure: side.variables for side in review.comparison.sides} == {"MAE": 1, "Poisson deviance": 2}
     assert {n: measure_of(f) for n, f in fitted.items()}["rare_0"] == "Poisson deviance"
+    assert fit.mlflow_run_id is not None
     logged = place.registry._client.get_run(fit.mlflow_run_id).data.metrics
     assert logged["median_mae/chosen"] == pytest.approx(fitted["a"].mae["chosen"])
     both = [fitted[name].mae["chosen"] for name in rare]

@@ -390,7 +390,7 @@ def test_a_registry_that_does_not_answer_is_no_reason_to_fail(place: Workplace) 
     with pytest.raises(RegistryUnavailableError):
         rolled_back(place, rolled)
 
-    report = look_after(place.group, store=place.store, reviews=place.reviews, registry=rolled, now=NOW)  # type: ignore[arg-type]
+    report = look_after(place.group, store=place.store, reviews=place.reviews, registry=rolled, now=NOW)
 
     assert "the registry did not answer" in report.said
 
