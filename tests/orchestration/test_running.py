@@ -18,7 +18,7 @@ from anomaly.groups import Group
 from anomaly.groups.golden import golden_path
 from anomaly.orchestration import running
 from anomaly.ports import Fit
-from anomaly.stages import alert, fit, predict, reviewing, telling, update
+from anomaly.stages import alert, fit, predict, ranking, reviewing, telling, update
 
 NOW = datetime(2026, 5, 1, 10, 20, tzinfo=UTC)
 START, END = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)
@@ -132,23 +132,24 @@ def test_predict_is_given_the_serving_form_and_nothing_to_train_with(stage: Any,
 def test_alert_is_given_the_channel_of_the_group_and_the_addresses_for_its_messages(
     stage: Any, world: Any, group: Group
 ) -> None:
-    called = stage(alert, "alert")
+    called, ranks = stage(alert, "alert"), stage(ranking, "low_rank", "why not")
     running.run_alert(world, group, group.range(START, END), airflow_run="http://airflow/run", clock=clock)
     given = called.call_args.kwargs
     assert given["channel"] == "channel of orders"
     assert (given["charts"], given["chart_store"]) == ("charts", "chart_store")
-    assert (given["labels"], given["posts"]) == ("labels", "posts")
+    assert (given["labels"], given["posts"], given["low_rank"]) == ("labels", "posts", "why not")
+    ranks.assert_called_once_with(group, labels="labels", rankings="rankings")
     links = given["links"]
     assert (links.airflow_run, links.data_docs) == ("http://airflow/run", "http://docs")
     assert links.model == "http://models/#/models/anomaly.orders"
 
 
 def test_telling_is_given_what_alert_is_given_and_leaves_no_record(stage: Any, world: Any, group: Group) -> None:
-    called = stage(telling, "tell")
+    called, _ = stage(telling, "tell"), stage(ranking, "low_rank", "why not")
     running.run_tell(world, group, clock=clock)
     given = called.call_args.kwargs
     assert (given["channel"], given["labels"], given["posts"]) == ("channel of orders", "labels", "posts")
-    assert (given["store"], given["now"]) == (world.metadata, NOW)
+    assert (given["store"], given["now"], given["low_rank"]) == (world.metadata, NOW, "why not")
     assert world.metadata.runs == []
 
 
@@ -163,6 +164,7 @@ def test_review_pages_have_an_address_where_airflow_has_one() -> None:
 def test_a_fit_is_prepared_trained_registered_and_promoted(stage: Any, world: Any, group: Group, begun: Fit) -> None:
     prepared = stage(fit, "prepare", begun)
     trained, registered, promoted = (stage(fit, name) for name in ("train", "register", "promote"))
+    stage(ranking, "learn_ranking")
     made, done = running.run_prepare(world, group, END, clock=clock)
     running.run_train(world, group, made.id, 1, clock=clock)
     running.run_register(world, group, made.id, clock=clock)
@@ -201,10 +203,34 @@ def test_a_review_is_given_the_golden_incidents_of_the_group(
 
 
 def test_a_promotion_is_given_the_reviews_and_whether_it_is_the_last_call(stage: Any, world: Any, group: Group) -> None:
-    called = stage(fit, "promote")
+    called, _ = stage(fit, "promote"), stage(ranking, "learn_ranking")
     running.run_promote(world, group, "fit-1", last_call=True, clock=clock)
     given = called.call_args.kwargs
     assert (given["reviews"], given["last_call"], given["now"]) == ("reviews", True, NOW)
+
+
+def test_a_promotion_is_followed_by_learning_how_to_rank(stage: Any, world: Any, group: Group) -> None:
+    stage(fit, "promote")
+    learned = stage(ranking, "learn_ranking")
+    running.run_promote(world, group, "fit-1", clock=clock)
+    learned.assert_called_once_with(
+        group,
+        store=world.metadata,
+        labels="labels",
+        rankings="rankings",
+        registry="ranking_registry",
+        now=NOW,
+    )
+
+
+def test_a_promotion_is_on_record_even_where_nothing_can_be_learned_from_labels(
+    stage: Any, world: Any, group: Group
+) -> None:
+    stage(fit, "promote")
+    stage(ranking, "learn_ranking").side_effect = SourceUnavailableError("away")
+    assert running.run_promote(world, group, "fit-1", clock=clock).stage == "fit.promote"
+    assert [run["stage"] for run in world.metadata.runs] == ["fit.promote"]
+    assert running.run_rank(world, group, clock=clock) == "incidents are ranked as before: away"
 
 
 def test_a_run_is_recorded_once_with_its_report_and_time(stage: Any, world: Any, group: Group) -> None:
