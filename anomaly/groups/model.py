@@ -202,7 +202,7 @@ _CHANNEL = r"(#[\w-]+|[CG][A-Z0-9]{8,})"
 
 
 def _weekly_or_never(written: Any) -> Any:
-    return None if written in {"never", False} else written
+    return None if written is False or written == "never" else written
 
 
 _Route = Annotated[str, Field(pattern=f"^(digest|page|{_CHANNEL})$")]

@@ -74,12 +74,26 @@ def test_every_mistake_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         (("interval: 1h", "interval: 2d"), "interval: found '2d'; expected between 1min and 1d"),
         (("+00:00", ""), "schedule.start: found"),
         (('"#alerts"', "alerts"), "slack.channel: found 'alerts'; expected"),
+        (
+            ('"#alerts"', '"#alerts", weekly: {day: Mon}'),
+            "slack.weekly: found {'day': 'Mon'}; expected a day of the week",
+        ),
+        (
+            ('"#alerts"', '"#alerts", weekly: [Mon, Tue]'),
+            "slack.weekly: found ['Mon', 'Tue']; expected a day of the week",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_what_was_found(tmp_path: Path, change: tuple[str, str], told: str) -> None:
     _write(tmp_path, "orders.yaml", GOOD.replace(*change))
     (problem,) = _problems(tmp_path)
     assert problem.startswith(f"orders.yaml: {told}")
+
+
+@pytest.mark.parametrize("written", ["never", "false"])
+def test_the_weekly_post_can_be_left_out(tmp_path: Path, written: str) -> None:
+    group = load_group(_write(tmp_path, "orders.yaml", GOOD.replace('"#alerts"', f'"#alerts", weekly: {written}')))
+    assert group.slack.weekly is None
 
 
 def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
