@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +21,8 @@ from anomaly.detection.incidents import Anomaly, Incident, gather
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import to_datetime64
 from anomaly.ports import ArtifactReader, DataChecks, Fit, ForecasterLoader, Predictions, Store, Variable
-from anomaly.ports.labels import Labels
+from anomaly.ports.labels import Adjustment, Labels
+from anomaly.stages.labelled import factors_at
 from anomaly.stages.predict import predict
 
 _NUMBERS = ("observed", "predicted", "lower", "upper", "felt")
@@ -38,8 +40,9 @@ class _Unchecked:
 class _SupposedStore:
     """Port `Store`, as far as predict uses it, in which one fit serves all of a range."""
 
-    def __init__(self, store: Store, fit: Fit, within: TimeRange) -> None:
+    def __init__(self, store: Store, fit: Fit, within: TimeRange, adjustments: Sequence[Adjustment]) -> None:
         self._store = store
+        self._factors = cache(lambda moment: factors_at(adjustments, moment))
         self._fit = replace(fit, serves_from=within.start, state="promoted")
         self._within = within
         fitted = store.fitted(fit.id)
@@ -76,15 +79,16 @@ class _SupposedStore:
 
     def _anomaly(self, p: Predictions, row: int, column: int) -> Anomaly:
         variable, first = p.variables[row], _index(p.starts[0], self._within)
+        start = self._within.start + (first + int(column)) * self._within.step
         return Anomaly(
             variable=variable.name,
-            start=self._within.start + (first + int(column)) * self._within.step,
+            start=start,
             kind=str(p.kinds[row, column]),
             observed=float(p.observed[row, column]),
             predicted=float(p.predicted[row, column]),
             residual=float(p.residuals[row, column]),
             tail_probability=float(p.tail_probabilities[row, column]),
-            allowed=self._allowed.get(variable.id, 1.0),
+            allowed=self._allowed.get(variable.id, 1.0) * self._factors(start).get(variable.name, 1.0),
             test=str(p.tests[row, column]),
         )
 
@@ -156,7 +160,8 @@ class Supposed:
         now: datetime,
     ) -> None:
         self._group, self._within = group, within
-        self._store = _SupposedStore(store, fit, within)
+        adjustments = () if labels is None else labels.adjustments(group)
+        self._store = _SupposedStore(store, fit, within, adjustments)
         predict(
             group,
             within.start,
