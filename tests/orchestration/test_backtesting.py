@@ -22,6 +22,7 @@ from anomaly.adapters.world import World
 from anomaly.detection.grid import CountGrid
 from anomaly.detection.incidents import DELIVERY, Incident
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.model import Promotion, PromotionMode
 from anomaly.orchestration import running
 from anomaly.orchestration.backtesting import (
     NotingChannel,
@@ -194,6 +195,20 @@ def test_a_backtest_of_two_policies_trains_once_and_leaves_nothing_of_it_behind(
     store = world.store()
     assert (store.champion(group), store.incidents(group), store.runs(group)) == (None, (), ())
     assert schemas(world) == []
+
+
+def test_fits_that_a_person_would_have_to_approve_serve_in_a_backtest(
+    world: LiveWorld, group: Group, counted: TimeRange
+) -> None:
+    """Nobody is there to approve fits of the past, and without a champion there would be nothing to report."""
+    reviewed = group.model_copy(update={"promotion": Promotion(mode=PromotionMode.REVIEWED)})
+    refit = planned(reviewed, counted, run_in=timedelta(0)).refits[0]
+    with bench(world, reviewed) as one:
+        done = one.fit(refit)
+        champion = one.world.store().champion(reviewed)
+    assert done.promoted, done.said
+    assert champion is not None
+    assert champion.history.end == refit.until
 
 
 def test_a_schema_whose_process_was_killed_is_dropped_by_the_next_and_one_in_use_is_not(
