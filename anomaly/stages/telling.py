@@ -9,7 +9,7 @@ posts in Slack. Two steps, repeated until nothing is left to say:
   again in Slack by its key.
 
 Slack being down stops the delivery at the first refusal: the rest is as unlikely to get through, and waits as well in
-the outbox. What Slack refuses for good stands in nobody's way.
+the outbox. What Slack refuses for good stands in nobody's way, nor does what cannot be drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from anomaly.detection.incidents import DELIVERY, Incident
-from anomaly.exceptions import AnomalyError, MessageGoneError, SlackRejectedError, SlackUnavailableError
+from anomaly.exceptions import (
+    MessageGoneError,
+    SlackRejectedError,
+    SlackUnavailableError,
+    TransientError,
+)
 from anomaly.groups import Group
 from anomaly.ports import Channel, Charts, ChartStore, Links, OutboxEntry, Said, Store
 from anomaly.ports.labels import Label, Labels, Snooze
@@ -72,7 +77,7 @@ class Told:
 
     sent: Counter[str] = field(default_factory=Counter)
     """By what it was: ``post``, ``update``, ``reply``, ``notice``, ``pointer``, ``digest``, ``weekly``."""
-    failures: list[AnomalyError] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
     stopped: bool = False
     """Slack does not answer: the rest is for another time."""
 
@@ -80,7 +85,8 @@ class Told:
         """What trying again cannot mend comes first.
 
         Raises:
-            SlackUnavailableError, SlackRejectedError: if anything was not delivered.
+            SlackUnavailableError, SlackRejectedError: if anything was not delivered. Or what else kept it: a chart
+                that cannot be drawn, or kept.
         """
         if self.failures:
             raise next((f for f in self.failures if isinstance(f, SlackRejectedError)), self.failures[0])
@@ -279,6 +285,14 @@ def deliver(group: Group, desk: Desk, told: Told, *, now: datetime) -> None:
                 if isinstance(refused, SlackUnavailableError):
                     told.stopped = True
                     return
+            except TransientError:
+                raise  # the next one would wait for the same server
+            except Exception as failed:
+                # Its chart, or a mistake of ours: whatever it is, the other incidents are told, and then it is raised.
+                wait = wait_after(entry.attempts, failed)
+                store.postponed(entry, error=f"{type(failed).__name__}: {failed}", until=now + wait)
+                log.exception("message %s could not be made, next try in %s", entry.key, wait)
+                told.failures.append(failed)
 
 
 def _no_use(entry: OutboxEntry) -> str:
@@ -376,7 +390,7 @@ def _deliver_posts(group: Group, desk: Desk, posts: Posts, told: Told, *, now: d
                     return
 
 
-def wait_after(attempts: int, refused: AnomalyError) -> timedelta:
+def wait_after(attempts: int, refused: Exception) -> timedelta:
     """Until the next try: as long as Slack asks for, or twice as long as the last time."""
     asked = refused.retry_after if isinstance(refused, SlackUnavailableError) else None
     doubled: timedelta = min(FIRST_WAIT * 2 ** min(attempts, MOST_DOUBLINGS), LONGEST_WAIT)

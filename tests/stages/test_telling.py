@@ -15,7 +15,7 @@ from anomaly.adapters.postgres.posts import PostgresPosts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.exceptions import SlackUnavailableError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import Fit, Incident, IncidentVariable, Links, Posted
+from anomaly.ports import ChartData, Charts, Fit, Incident, IncidentVariable, Links, Posted
 from anomaly.ports.labels import Label, Snooze
 from anomaly.ports.posts import News
 from anomaly.stages.telling import TellReport, tell
@@ -36,6 +36,7 @@ class Office:
     artifacts: Artifacts
     channel: RecordedChannel = field(default_factory=RecordedChannel)
     low_rank: str = ""
+    charts: Charts = field(default_factory=PlainCharts)
 
     def open(self, names: str = "a", **changes: Any) -> Incident:
         """A new incident of some variables, each a letter."""
@@ -53,7 +54,7 @@ class Office:
         return tell(
             self.group,
             store=self.store,
-            charts=PlainCharts(),
+            charts=self.charts,
             chart_store=self.artifacts,
             channel=self.channel,
             links=Links(),
@@ -277,6 +278,26 @@ def test_a_thread_whose_first_message_was_deleted_ends_and_a_new_one_begins(offi
     office.tell()
     assert len(office.channel.messages) == 2
     assert office.replies() == []
+
+
+class Undrawable(PlainCharts):
+    """Draws every incident but those of one variable."""
+
+    def incident(self, data: ChartData) -> bytes:
+        if data.variables[0].variable == "a":
+            raise ValueError("an axis without an end")
+        return super().incident(data)
+
+
+def test_an_incident_whose_chart_cannot_be_drawn_keeps_no_other_from_being_told(office: Office) -> None:
+    office.open("a")
+    office.open("b", start=START + 9 * HOUR, end=START + 11 * HOUR)
+    office.charts = Undrawable()
+    with pytest.raises(ValueError, match="an axis without an end"):
+        office.tell()
+    assert [m.variables[0].variable for m in office.channel.messages.values()] == ["b"]
+    office.charts = PlainCharts()
+    assert office.tell(2 * DAY).posted == 1
 
 
 # --- places -----------------------------------------------------------------------------------------------------
