@@ -23,6 +23,15 @@ def framed_path(airflow: str) -> str:
     return f"{base}/plugin/{ROUTE}{base}{PREFIX}"
 
 
+def sign_in_path(airflow: str) -> str:
+    """Where people sign in.
+
+    Args:
+        airflow: address of the Airflow UI.
+    """
+    return f"{urlsplit(airflow).path.rstrip('/')}/api/v2/auth/login"
+
+
 def framed_address(airflow: str, path: str) -> str:
     """``https://airflow/plugin/anomaly/anomaly/incidents/7``.
 

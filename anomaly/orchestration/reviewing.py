@@ -29,7 +29,7 @@ from anomaly.groups import Group
 from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.group_files import readable_groups
 from anomaly.orchestration.ranges import parse_moment
-from anomaly.orchestration.review_addresses import framed_path
+from anomaly.orchestration.review_addresses import framed_path, sign_in_path
 from anomaly.orchestration.running import run_tell
 from anomaly.ports.review import Action, Person, RunLink
 
@@ -139,5 +139,5 @@ def review_options() -> dict[str, Any]:
         "tell": lambda group: run_tell(airflow_world(), group),
         "addresses": [base, Settings.from_environment().link_airflow],
         "plugin_path": framed_path(base),
-        "sign_in": "/api/v2/auth/login",
+        "sign_in": sign_in_path(base),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anomaly.orchestration.review_addresses import framed_address, framed_path
+from anomaly.orchestration.review_addresses import framed_address, framed_path, sign_in_path
 from anomaly.orchestration.review_mount import MadeWhenAsked
 
 
@@ -43,3 +43,15 @@ def test_an_application_is_made_once_at_its_first_request() -> None:
     asyncio.run(mounted({"n": 2}, None, None))  # type: ignore[arg-type]
     assert made == ["now"]
     assert asked == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("airflow", "path"),
+    [
+        ("http://127.0.0.1:8080", "/api/v2/auth/login"),
+        ("/", "/api/v2/auth/login"),
+        ("https://tools.example/airflow/", "/airflow/api/v2/auth/login"),
+    ],
+)
+def test_people_sign_in_below_airflows_base_path(airflow: str, path: str) -> None:
+    assert sign_in_path(airflow) == path
