@@ -339,7 +339,7 @@ def _explained(visit: Visit, group: Group, name: str) -> dict[str, Any]:
     from anomaly.stages.explain import explain
 
     try:
-        found = explain(group, name, store=visit.store)
+        found = explain(group, name, store=visit.store, labels=visit.labels)
     except IncompleteFitError as none:
         return {"missing": str(none)}
     errors = {k: e for k, e in found.record.mae.items() if k != "chosen" and math.isfinite(e)}
