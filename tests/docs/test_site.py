@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -17,6 +17,9 @@ import yaml
 
 from anomaly.groups import Group
 from tests.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Every socket that is not a unix one is refused while the site is built.
 OFFLINE = """
@@ -144,3 +147,19 @@ def test_every_decision_is_listed(site: Path) -> None:
     decisions = sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))
     assert len(decisions) > 20
     assert not [path.name for path in decisions if f"decisions/{path.stem}.html" not in page]
+
+
+def test_no_page_is_wider_than_the_window(site: Path, browser: Browser) -> None:
+    paths = [path for part in ("", "how-to", "reference") for path in sorted((site / part).glob("*.html"))]
+    wide = []
+    with browser.new_context() as context:
+        page = context.new_page()
+        for path in paths:
+            page.goto(path.as_uri(), wait_until="domcontentloaded")
+            for width in (390, 1100, 1400):
+                page.set_viewport_size({"width": width, "height": 900})
+                took: int = page.evaluate("document.documentElement.scrollWidth")
+                if took > width:
+                    wide.append(f"{path.relative_to(site)} takes {took} of {width} pixels")
+    assert len(paths) > 20
+    assert not wide
