@@ -17,15 +17,15 @@ no incident, but belong to one that others open. It follows from the anomalies o
 
 **How bad it is.** The sum of these points; `low` up to 3, `high` from 4, `critical` from 8:
 
-================================  ==============  ==============  ================
-points                            0               1               2
-================================  ==============  ==============  ================
-kind                              surge, shift    drop, frozen    silent
-events lost or added, of expected under 25 %      from 25 %       from 50 %
-variables                         1               2 to 4          from 5
-duration                          under 6 h       from 6 h        from 24 h
-beyond its threshold              < 10x rarer     10x rarer       1,000x rarer
-================================  ==============  ==============  ================
+=================================  ============  ============  ============
+points                             0             1             2
+=================================  ============  ============  ============
+kind                               surge, shift  drop, frozen  silent
+events lost or added, of expected  under 25 %    from 25 %     from 50 %
+variables                          1             2 to 4        from 5
+duration                           under 6 h     from 6 h      from 24 h
+beyond its threshold               < 10x rarer   10x rarer     1,000x rarer
+=================================  ============  ============  ============
 
 A group's total counts as five variables, and what it loses is counted once. A frozen count has no share of events:
 its points are 1 there, because nobody knows what was lost. Rarity counts against the threshold, not by the return
