@@ -72,6 +72,12 @@ def _kpi(seeds: Sequence[int]) -> Section:
     return kpi_benchmark(seeds)
 
 
+def _ranking(seeds: Sequence[int]) -> Section:
+    from tests.benchmarks.ranking_bench import ranking_benchmark
+
+    return ranking_benchmark(seeds)
+
+
 SECTIONS: dict[str, Callable[[Sequence[int]], Section]] = {
     "calibration": _calibration,
     "forecast": _forecast,
@@ -80,6 +86,7 @@ SECTIONS: dict[str, Callable[[Sequence[int]], Section]] = {
     "flights": _flights,
     "nab": _nab,
     "kpi": _kpi,
+    "ranking": _ranking,
     "prophet": _prophet,
 }
 LEFT_OUT = frozenset({"prophet"})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.benchmarks import ranking_bench
 from tests.benchmarks.detection import data
 from tests.benchmarks.detection.__main__ import SECTIONS, _read
 from tests.benchmarks.detection.injected_bench import SLICES, Slice, evaluate
@@ -75,3 +78,26 @@ def test_what_is_not_known_is_named(arguments: list[str], capsys: pytest.Capture
     told = capsys.readouterr().err
     assert arguments[-1] in told
     assert next(iter(SECTIONS)) in told or "tuning" in told
+
+
+@pytest.mark.parametrize(
+    ("asked", "run"),
+    [((data.TUNING_SEED,), ranking_bench.TUNING), (data.REPORTING_SEEDS, ranking_bench.REPORTED), ((7, 8), (7, 8))],
+)
+def test_ranking_takes_its_own_seeds_where_the_others_tune_and_report(
+    asked: tuple[int, ...], run: Sequence[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gained = ranking_bench.Gained(200, 100, 90, 0, auc=0.9, labels=250, mended=0.7)
+    hiding = replace(gained, real_in_digest=1)
+    monkeypatch.setattr(ranking_bench, "live", lambda seed: hiding if seed == run[-1] else gained)
+    section = ranking_bench.ranking_benchmark(asked)
+    assert section.written["seeds"] == list(run)
+    assert len(section.written["by_seed"]) == len(run)
+    (goal,) = section.goals
+    assert (goal.value, goal.reached) == (1, False)
+    (table,) = section.tables
+    assert table.row_count == len(run) + 1
+
+
+def test_ranking_belongs_to_a_whole_run() -> None:
+    assert "ranking" in _read([])[0]
