@@ -196,7 +196,7 @@ def up(run: Finished, environment: dict[str, str]) -> Iterator[Up]:
         lines: list[str] = []
         for line in process.stdout:
             lines.append(line)
-            if line.startswith("Up."):
+            if line.startswith("Up, "):
                 break
         try:
             yield Up(process, "".join(lines))
