@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly.detection import transforms
+from anomaly.detection.medians import nan_median
 from anomaly.detection.windows import SameLocalTime, utc_offsets
 from anomaly.groups.model import Transform
 
@@ -196,29 +197,21 @@ class Channels:
         if self._pairs.size:
             middle = np.arange(max(part.start - 1, 1), max(part.stop - 1, 1))
             self._pairs[:, middle] = (self.level[:, middle - 1] + self.level[:, middle + 1]) / 2
-        total, base = np.zeros((2, *self.level[:, part].shape))
-        longest = max([*self._means, *self._carried], default=0)
-        for number, back in enumerate(range(longest), 1):
-            positions = np.arange(part.start, part.stop) - back
-            total += _at(self[DEVIATION], positions)
-            if number <= max(self._carried, default=0):
-                base += _at(self[BASELINE], positions)
-            if number in self._means:
-                self[mean_of(number)][:, part] = total / number
-            if number in self._shares:
-                share = total / base if self._transform is Transform.ANSCOMBE else total / number
-                self._shares[number][:, part] = np.minimum(share, MOST_CARRIED)
+        lengths = {*self._means, *self._carried}
+        departed = _sums(_until(self[DEVIATION], part, max(lengths, default=1)), lengths)
+        bases = _sums(_until(self[BASELINE], part, max(self._carried, default=1)), self._carried)
+        for length in self._means:
+            self[mean_of(length)][:, part] = departed[length] / length
+        for length, shares in self._shares.items():
+            whole = bases[length] if self._transform is Transform.ANSCOMBE else length
+            shares[:, part] = np.minimum(departed[length] / whole, MOST_CARRIED)
 
     def _back(self, part: slice) -> NDArray[np.int64]:
         return np.asarray(np.arange(part.start, part.stop)[:, None] - self._lags[part])
 
     def _beside(self, part: slice) -> Floats:
         """The mean of the intervals beside the same local time of the week."""
-        total, number = np.zeros((2, len(self.level), part.stop - part.start))
-        for position in self._back(part).T:
-            _add(total, number, _at(self._pairs, position))
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / number)
+        return _mean_of_known(_at(self._pairs, self._back(part)))
 
     def _alike(self, series: Floats, part: slice, *, after: int = 0) -> Floats:
         """The mean of the same local time on earlier days that are of the same kind.
@@ -228,26 +221,23 @@ class Channels:
             part: positions asked for.
             after: intervals after its own that a value of the series knows of; none may reach the one asked for.
         """
-        at = np.arange(part.start, part.stop)
-        total, number = np.zeros((2, len(self.level), len(at)))
-        for position in (at[:, None] - self._days[part]).T:
-            alike = (self._weekend[np.maximum(position, 0)] == self._weekend[at]) & (position + after < at)
-            _add(total, number, np.where(alike, _at(series, position), np.nan))
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / number)
+        at = np.arange(part.start, part.stop)[:, None]
+        positions = at - self._days[part]
+        alike = (self._weekend[np.maximum(positions, 0)] == self._weekend[at]) & (positions + after < at)
+        return _mean_of_known(np.where(alike, _at(series, positions), np.nan))
 
     def _rates(self, counts: Floats, part: slice) -> Floats:
-        at = np.arange(part.start, part.stop)
-        level, known = np.zeros((2, len(counts), len(at)))
-        for back in range(1, self._week + 1):
-            _add(level, known, _at(counts, at - back))
+        latest = _until(counts, slice(part.start - 1, part.stop - 1), self._week)
+        known = np.isfinite(latest)
+        (level,) = _sums(np.where(known, latest, 0.0), [self._week]).values()
+        (number,) = _sums(known.astype(np.float64), [self._week]).values()
         with np.errstate(invalid="ignore"):
-            total = level / known  # NaN until there is one
-        number = np.ones_like(total)
-        for position in self._back(part).T:
-            for beside in (-1, 0, 1):
-                _add(total, number, _at(counts, np.minimum(position + beside, at - 1)))
-        return total / number
+            level = level / number  # NaN until there is one
+        newest = np.arange(part.start, part.stop)[:, None, None] - 1
+        beside = np.minimum(self._back(part)[..., None] + np.arange(-1, 2), newest)
+        alike = _at(counts, beside.reshape(len(beside), -1))
+        rates = _mean_of_known(np.concatenate([level[..., None], alike], axis=-1))
+        return np.where(np.isfinite(level), rates, np.nan)
 
 
 def _length(name: str) -> int | None:
@@ -269,16 +259,42 @@ def _at(series: Floats, positions: NDArray[np.int64]) -> Floats:
     return found
 
 
-def _add(total: Floats, number: Floats, values: Floats) -> None:
+def _until(series: Floats, part: slice, length: int) -> Floats:
+    """(V, length - 1 + n) of (V, T): what windows of this length see that end at the part's n positions; NaN before
+    the beginning."""
+    first = part.start - length + 1
+    found = series[:, max(first, 0) : max(part.stop, 0)]
+    missing = part.stop - first - found.shape[1]
+    if not missing:
+        return found
+    return np.concatenate([np.full((len(series), missing), np.nan), found], axis=1)
+
+
+def _sums(values: Floats, lengths: Iterable[int]) -> dict[int, Floats]:
+    """Per length k the sums of k values next to each other, (V, n), added up from the newest on, so that one position
+    alone has to the last bit what it has among many.
+
+    Args:
+        values: (V, longest - 1 + n), by `_until`.
+        lengths: k of one at least.
+    """
+    wanted = set(lengths)
+    longest = max(wanted, default=1)
+    number = values.shape[1] - longest + 1
+    if number == 1:
+        sums = values[:, ::-1].cumsum(axis=1) + 0.0  # the loop below has no -0 either
+        return {length: sums[:, length - 1 : length] for length in wanted}
+    found, total = {}, np.zeros((len(values), number))
+    for length in range(1, longest + 1):
+        total += values[:, longest - length : longest - length + number]
+        if length in wanted:
+            found[length] = total.copy()
+    return found
+
+
+def _mean_of_known(values: Floats) -> Floats:
+    """Of what is not NaN along the last axis, in its order; NaN where all is."""
     known = np.isfinite(values)
-    total += np.where(known, values, 0.0)
-    number += known
-
-
-def nan_median(values: Floats) -> Floats:
-    """Median along the last axis of what is not NaN; NaN where all is. Without warnings, and fast for short axes."""
-    ordered = np.sort(values, axis=-1)  # NaN come last
-    known = np.isfinite(ordered).sum(axis=-1)
-    low, high = np.maximum(known - 1, 0) // 2, np.minimum(known // 2, values.shape[-1] - 1)
-    middle = [np.take_along_axis(ordered, at[..., None], -1)[..., 0] for at in (low, high)]
-    return np.where(known > 0, (middle[0] + middle[1]) / 2, np.nan)
+    total = np.where(known, values, 0.0).cumsum(axis=-1)[..., -1]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / known.sum(axis=-1))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -245,6 +246,7 @@ def utc_offsets(seconds: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.int64]
     return np.array(offsets, dtype=np.int64)[back].reshape(seconds.shape)
 
 
+@lru_cache(maxsize=2**17)
 def _offset(second: int, zone: ZoneInfo) -> int:
     offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
     return 0 if offset is None else int(offset.total_seconds())

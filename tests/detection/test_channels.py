@@ -26,9 +26,9 @@ from anomaly.detection.channels import (
     Channels,
     carried_from,
     mean_of,
-    nan_median,
     reach,
 )
+from anomaly.detection.medians import nan_median
 from anomaly.groups.intervals import to_datetime64
 from anomaly.groups.model import Transform
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from anomaly.detection.medians import nan_median
+
 Float32 = NDArray[np.float32]
 
 
 def median(windows: Float32) -> Float32:
     """Median over the window of what is known of it: (V, B, L, F) to (V, B); NaN where nothing is known."""
     flat = windows.reshape(*windows.shape[:2], -1)
-    known = np.isfinite(flat).sum(axis=2, keepdims=True) > 0
-    forecast = np.nanmedian(np.where(known, flat, 0.0), axis=2)
-    return np.where(known[..., 0], forecast, np.nan).astype(np.float32)
+    return nan_median(flat).astype(np.float32)
 
 
 def total(windows: Float32) -> Float32:
