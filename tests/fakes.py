@@ -91,7 +91,7 @@ class RecordedChannel:
         posted = self._there(incident)
         self.edits.append(incident)
         self.remarks.append(remarks)
-        return posted
+        return replace(posted, words=f"edit {len(self.edits)}")
 
     def reply(self, group: Group, incident: Incident, news: News, *, key: str, broadcast: bool = False) -> Posted:
         self._answer()
@@ -128,7 +128,8 @@ class RecordedChannel:
         if key in self.posted:
             return replace(self.posted[key], found=True)
         self._count += 1
-        self.posted[key] = Posted("C1", f"{self._count}.0", f"http://slack/{self._count}")
+        count = self._count
+        self.posted[key] = Posted("C1", f"{count}.0", f"http://slack/{count}", words=f"message {count}")
         return self.posted[key]
 
     def _there(self, incident: Incident) -> Posted:

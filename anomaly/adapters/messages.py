@@ -207,9 +207,14 @@ def escaped(text: str) -> str:
 
 def fallback_text(group: Group, incident: Incident) -> str:
     """The one line for notifications and screen readers, escaped."""
+    return escaped(message_words(group, incident))
+
+
+def message_words(group: Group, incident: Incident) -> str:
+    """The message in one line of plain text."""
     span = span_words(incident.start, incident.end, group.zone)
     rarity = return_period_words(incident.return_period_hours)
-    return escaped(f"{status_word(incident)}: {headline(incident)}, {span} ({rarity}): {state_words(incident)}")
+    return f"{status_word(incident)}: {headline(incident)}, {span} ({rarity}): {state_words(incident)}"
 
 
 def status_word(incident: Incident) -> str:

@@ -6,6 +6,7 @@ In: an incident and its news. Out: text and Block Kit. Pure; sending is `anomaly
 from __future__ import annotations
 
 from anomaly.adapters.messages import (
+    NAME_LIMIT,
     Block,
     code,
     duration_words,
@@ -18,6 +19,7 @@ from anomaly.adapters.messages import (
     return_period_words,
     section,
     sentence,
+    shortened,
     span_words,
 )
 from anomaly.groups import Group
@@ -50,6 +52,17 @@ def reply_blocks(group: Group, incident: Incident, news: News, *, broadcast: boo
         if news.rarer:
             lines.append(f"The worst interval is rarer now: {return_period_words(incident.return_period_hours)}.")
     return [section("\n".join(lines))]
+
+
+def reply_words(group: Group, incident: Incident, news: News) -> str:
+    """The same in a line of plain text."""
+    words = [_headline(incident, news)]
+    if news.resolved and not news.withdrawn:
+        words.append(_account(group, incident).removesuffix("."))
+    words += [f"{shortened(part.variable, NAME_LIMIT)} {observed_words(part)}" for part in news.joined[:LISTED]]
+    if news.rarer and not (news.withdrawn or news.resolved):
+        words.append(f"the worst interval is rarer now: {return_period_words(incident.return_period_hours)}")
+    return "; ".join(words)
 
 
 def _headline(incident: Incident, news: News) -> str:
@@ -87,7 +100,12 @@ def _joined(news: News) -> list[str]:
 
 def pointer_text(incident: Incident) -> str:
     """The one line for notifications, escaped."""
-    return escaped(f"{sentence(incident.severity)}: {headline(incident)}")
+    return escaped(pointer_words(incident))
+
+
+def pointer_words(incident: Incident) -> str:
+    """The same in plain text."""
+    return f"{sentence(incident.severity)}: {headline(incident)}"
 
 
 def pointer_blocks(group: Group, incident: Incident, links: Links) -> list[Block]:

@@ -28,6 +28,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from http.client import HTTPException
@@ -39,8 +40,8 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry import HttpRequest, HttpResponse, RetryHandler, RetryState
 
 from anomaly.adapters.group_posts import digest_blocks, digest_text, weekly_blocks, weekly_text
-from anomaly.adapters.messages import Block, fallback_text, headline, incident_blocks
-from anomaly.adapters.replies import pointer_blocks, pointer_text, reply_blocks, reply_text
+from anomaly.adapters.messages import Block, fallback_text, headline, incident_blocks, message_words
+from anomaly.adapters.replies import pointer_blocks, pointer_text, pointer_words, reply_blocks, reply_text, reply_words
 from anomaly.exceptions import MessageGoneError, SlackRejectedError, SlackUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import NO_REMARKS, Incident, Links, Posted
@@ -138,8 +139,9 @@ class SlackChannel:
         """See `Channel.post`."""
         where = channel or group.slack.channel
         there = self._find(where, key)
+        words = message_words(group, incident)
         if there is not None:
-            return self._posted(*there, found=True)
+            return self._posted(*there, words=words, found=True)
         file_id = self._upload(incident, png)
         with self._knowing(where, key) as known:
             response = self._send(
@@ -155,7 +157,7 @@ class SlackChannel:
                 unfurl_media=False,
             )
             known.append(response)
-        return self._posted(str(response["channel"]), str(response["ts"]))
+        return self._posted(str(response["channel"]), str(response["ts"]), words=words)
 
     def update(
         self,
@@ -189,7 +191,7 @@ class SlackChannel:
         )
         if before and before != file_id:
             self._delete(str(before))
-        return self._posted(str(response["channel"]), str(response["ts"]))
+        return self._posted(str(response["channel"]), str(response["ts"]), words=message_words(group, incident))
 
     def reply(self, group: Group, incident: Incident, news: News, *, key: str, broadcast: bool = False) -> Posted:
         """See `Channel.reply`."""
@@ -200,8 +202,9 @@ class SlackChannel:
                 f"ts {thread!r}); post it first"
             )
         there = self._find_reply(channel, thread, key)
+        words = reply_words(group, incident, news)
         if there is not None:
-            return self._posted(channel, there, found=True)
+            return self._posted(channel, there, words=words, found=True)
         response = self._call(
             "chat.postMessage",
             json={
@@ -215,11 +218,13 @@ class SlackChannel:
                 **({"reply_broadcast": True} if broadcast else {}),
             },
         )
-        return self._posted(str(response["channel"]), str(response["ts"]))
+        return self._posted(str(response["channel"]), str(response["ts"]), words=words)
 
     def point(self, group: Group, incident: Incident, *, channel: str, links: Links, key: str) -> Posted:
         """See `Channel.point`."""
-        return self._post_once(group, channel, key, pointer_text(incident), pointer_blocks(group, incident, links))
+        blocks = pointer_blocks(group, incident, links)
+        done = self._post_once(group, channel, key, pointer_text(incident), blocks)
+        return replace(done, words=pointer_words(incident))
 
     def digest(self, group: Group, digest: Digest, *, links: Links, key: str) -> Posted:
         """See `Channel.digest`."""
@@ -402,14 +407,14 @@ class SlackChannel:
                 return _payload_of(message)
         raise self._gone(channel, ts)
 
-    def _posted(self, channel: str, ts: str, *, found: bool = False) -> Posted:
+    def _posted(self, channel: str, ts: str, *, words: str = "", found: bool = False) -> Posted:
         """With the permalink, which is a convenience: the message stands without it."""
         try:
             permalink = str(self._call("chat.getPermalink", params={"channel": channel, "message_ts": ts})["permalink"])
         except (SlackUnavailableError, SlackRejectedError) as failure:
             _log.warning("no permalink for message %s: %s", ts, failure)
             permalink = None
-        return Posted(channel=channel, ts=ts, permalink=permalink, found=found)
+        return Posted(channel=channel, ts=ts, permalink=permalink, found=found, words=words)
 
     # --- transport ----------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 METHODS: Mapping[Action, Any] = {"read": "GET", "label": "PUT"}
 LATEST_RUNS = 300
-"""Among so many runs the one about an interval is looked for."""
+"""Among so many runs the one about an interval, or that made a fit, is looked for."""
 
 
 def dag_of(group: str) -> str:
@@ -79,24 +79,60 @@ class AirflowRuns:
     """Implements `anomaly.review.Runs` from Airflow's database, which the API server holds."""
 
     def about(self, group: str, moment: datetime) -> RunLink | None:
-        return next((_link(run) for run in _runs([dag_of(group)], LATEST_RUNS) if _is_about(run, moment)), None)
+        found = _runs(dag_of(group), LATEST_RUNS, about=moment)
+        return next((_link(run) for run in found if _is_about(run, moment)), None)
 
     def latest(self, groups: Sequence[str]) -> Mapping[str, RunLink]:
-        found = {group: _runs([dag_of(group)], 1) for group in groups}
+        found = {group: _runs(dag_of(group), 1) for group in groups}
         return {group: _link(runs[0]) for group, runs in found.items() if runs}
 
+    def of_fit(self, group: str, fit_id: str) -> RunLink | None:
+        run_id = _run_of_fit(f"{dag_of(group)}.fit", fit_id)
+        found = _runs(f"{dag_of(group)}.fit", 1, run_id=run_id) if run_id else []
+        return _link(found[0]) if found else None
 
-def _runs(dag_ids: Sequence[str], limit: int) -> list[DagRun]:
+
+def _runs(dag_id: str, limit: int, *, about: datetime | None = None, run_id: str | None = None) -> list[DagRun]:
+    """The latest first.
+
+    Args:
+        about: only those that may be about this moment: by their own interval, or by a range given to them by hand.
+        run_id: only this one.
+    """
     from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+    from sqlalchemy import select
+
+    asked = select(DagRun).where(DagRun.dag_id == dag_id)
+    if about is not None:
+        own = (DagRun.data_interval_start <= about) & (DagRun.data_interval_end > about)
+        asked = asked.where(own | (DagRun.run_type == DagRunType.MANUAL))
+    if run_id is not None:
+        asked = asked.where(DagRun.run_id == run_id)
+    session: Session
+    with create_session() as session:
+        found = list(session.scalars(asked.order_by(DagRun.run_after.desc(), DagRun.id.desc()).limit(limit)))
+        session.expunge_all()
+    return found
+
+
+def _run_of_fit(dag_id: str, fit_id: str) -> str | None:
+    """Id of the latest run whose task prepare began the fit: it handed the fit's id to the tasks after it."""
+    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
+    asked = (
+        select(XComModel.run_id, XComModel.value)
+        .where(XComModel.dag_id == dag_id, XComModel.task_id == "prepare", XComModel.key == "fit")
+        .order_by(XComModel.timestamp.desc())
+        .limit(LATEST_RUNS)
+    )
     session: Session
     with create_session() as session:
-        asked = select(DagRun).where(DagRun.dag_id.in_(dag_ids)).order_by(DagRun.run_after.desc(), DagRun.id.desc())
-        found = list(session.scalars(asked.limit(limit)))
-        session.expunge_all()
-    return found
+        # A value is kept as JSON, by some versions of the task runner as JSON within JSON.
+        return next((run for run, value in session.execute(asked) if value in {fit_id, json.dumps(fit_id)}), None)
 
 
 def _is_about(run: DagRun, moment: datetime) -> bool:

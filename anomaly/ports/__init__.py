@@ -428,10 +428,11 @@ class Store(Protocol):
         told: str | None,
         at: datetime,
         said: Said | None = None,
+        words: str = "",
     ) -> None:
-        """Notes that it is out. Of a post and an update: where the message is, and the digest of what it says (None
-        when that is unknown: it is edited next). Of all but updates, what the thread has said now; of a post and a
-        notice, and of the first delivery of an old incident, also how bad the incident was then."""
+        """Notes that it is out, and in what words. Of a post and an update: where the message is, and the digest of
+        what it says (None when that is unknown: it is edited next). Of all but updates, what the thread has said now;
+        of a post and a notice, and of the first delivery of an old incident, also how bad the incident was then."""
 
     def dropped(self, entry: OutboxEntry, *, reason: str, at: datetime) -> None:
         """Takes the entry out of the queue: there is nothing left to tell."""
@@ -632,6 +633,8 @@ class Posted:
     permalink: str | None
     found: bool = field(default=False, compare=False)
     """Whether it was there already, posted by a run that died before it could note that."""
+    words: str = field(default="", compare=False)
+    """What it says, in plain text on a line or a few: for those who read of it elsewhere."""
 
 
 NO_REMARKS = Remarks()

@@ -179,6 +179,35 @@ class ComparedSum:
     statuses: Mapping[str, int]
 
 
+Uttered = Literal["post", "update", "reply", "notice", "pointer", "digest", "gone", "label"]
+"""An outbox entry that is out or waits, a digest that lists the incident, that somebody deleted its message, and what
+a person said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One thing that was said of an incident, or waits to be."""
+
+    kind: Uttered
+    at: datetime | None
+    """When it was sent or given; None while it waits."""
+    words: str
+    """'' where they were not kept; of a label, the reason."""
+    permalink: str | None = None
+    channel: str | None = None
+    """Of a pointer: where it is, as the policy names it."""
+    author: str | None = None
+    """Of a label."""
+    word: str | None = None
+    """Of a label."""
+    holds: bool = True
+    """Whether a label was not replaced or taken back."""
+    error: str | None = None
+    """Of what waits: why the latest try failed."""
+    due_at: datetime | None = None
+    """Of what waits and was tried: when it is tried again."""
+
+
 VariableOrder = Literal["trouble", "name"]
 CompareOrder = Literal["worse", "better", "name"]
 
@@ -233,6 +262,9 @@ class Overviews(Protocol):
     def beside(self, incident: IncidentGlance) -> tuple[int | None, int | None]:
         """Ids of the group's incident before it and of the one after it, in time."""
 
+    def thread(self, incident_id: int, *, limit: int = 500) -> tuple[Utterance, ...]:
+        """What was said of an incident, the earliest first, then what waits; the latest of more than `limit`."""
+
     def relatives(self, group: str, names: Collection[str], variable: str, *, limit: int) -> tuple[str, ...]:
         """Other variables of the group whose name begins or ends like this one's, those not in `names`, by name."""
 
@@ -277,11 +309,19 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunLink:
-    """A run of a group's DAG."""
+    """A run of one of a group's DAGs."""
 
     id: str
     state: str
     address: str
+
+    def task(self, name: str, part: int | None = None) -> str:
+        """Address of one of its task instances.
+
+        Args:
+            part: of a mapped task, which of its instances; None for all of them.
+        """
+        return f"{self.address}/tasks/{name}" + ("" if part is None else f"/mapped/{part}")
 
 
 class Runs(Protocol):
@@ -292,3 +332,6 @@ class Runs(Protocol):
 
     def latest(self, groups: Sequence[str]) -> Mapping[str, RunLink]:
         """The latest run of each group."""
+
+    def of_fit(self, group: str, fit_id: str) -> RunLink | None:
+        """The run that made a fit; None when it was made elsewhere, or its run is forgotten."""

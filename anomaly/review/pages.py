@@ -18,9 +18,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from anomaly.adapters.messages import duration_words, headline, shared_words, state_words
 from anomaly.exceptions import IncompleteFitError
 from anomaly.groups import Group
-from anomaly.ports import Fit, Incident
+from anomaly.ports import Fit, FittedVariable, Incident
 from anomaly.ports.review import CompareOrder, GroupGlance, Page, RunLink, Stretch, VariableOrder, VariableRow
-from anomaly.review import heatmaps
+from anomaly.review import heatmaps, threads
 from anomaly.review.desk import Visit
 from anomaly.review.rendering import Rendering
 
@@ -194,6 +194,7 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
             may_label=visit.may(group.name, "label"),
             fit=champions[0] if champions else None,
             run=visit.desk.runs.about(group.name, incident.start) if visit.desk.runs else None,
+            thread=threads.lines(visit.overviews.thread(incident_id)),
             before=before,
             after=after,
         )
@@ -206,6 +207,10 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
         variable = next((v for v in visit.store.variables(group, left_out=True) if v.name == name), None)
         if variable is None:
             raise HTTPException(404, f"Group {group_name} has met no variable {name!r}.")
+        fit = visit.store.champion(group)
+        explained = _explained(visit, group, name)
+        judged = visit.overviews.judged_until([group_name])
+        runs = visit.desk.runs
         return rendering.page(
             "variable.html",
             visit,
@@ -214,13 +219,16 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
             watched=group.watches(name),
             days=days,
             until=until,
-            explained=_explained(visit, group, name),
+            explained=explained,
+            run=runs.about(group_name, judged) if runs and judged else None,
+            fit_run=runs.of_fit(group_name, fit.id) if runs and fit else None,
+            part=_part(explained.get("record")),
             incidents=visit.overviews.incidents([group_name], variable=name, limit=10),
             map=visit.world.detectability().of_variable(group, name),
             adjustments=[a for a in visit.labels.adjustments(group) if a.variable == name],
             snoozes=[s for s in visit.labels.snoozes(group, at=visit.now) if s.variable in {None, name}],
             may_label=visit.may(group_name, "label"),
-            fit=visit.store.champion(group),
+            fit=fit,
             duration_words=duration_words,
         )
 
@@ -247,6 +255,7 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
             rows=visit.overviews.compared(fit_id, search=q, order=order, limit=ROWS, offset=ROWS * (page - 1)),
             page=page,
             size=ROWS,
+            run=visit.desk.runs.of_fit(group.name, fit_id) if visit.desk.runs else None,
             review=model_reviews.review(fit_id),
             verdict=model_reviews.verdict(fit_id),
             others=[other for other in visit.overviews.fits(found.group, limit=12) if other.id != fit_id],
@@ -354,6 +363,12 @@ def _explained(visit: Visit, group: Group, name: str) -> dict[str, Any]:
         "stored": list(words.thresholds_stored(found)) if found.record.tests else [],
         "rate": found.rate,
     }
+
+
+def _part(record: FittedVariable | None) -> int | None:
+    """Which of the fit's mapped tasks trained the variable's network; None where it has none."""
+    shard = record.slot.partition("/")[0] if record else ""
+    return int(shard) if shard.isdecimal() else None
 
 
 def _end(group: Group, incident: Incident) -> datetime:

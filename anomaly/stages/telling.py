@@ -78,6 +78,8 @@ class Told:
     sent: Counter[str] = field(default_factory=Counter)
     """By what it was: ``post``, ``update``, ``reply``, ``notice``, ``pointer``, ``digest``, ``weekly``."""
     failures: list[Exception] = field(default_factory=list)
+    gone: int = 0
+    """Messages that somebody had deleted: their incidents are told anew."""
     stopped: bool = False
     """Slack does not answer: the rest is for another time."""
 
@@ -156,9 +158,9 @@ def tell_all(group: Group, desk: Desk, *, now: datetime, touched: Iterable[Incid
         enqueued = settle(group, list(looked_at.values()), desk, now=now)
         if again and not enqueued:
             break
-        before = sum(told.sent.values())
+        before = sum(told.sent.values()) + told.gone
         deliver(group, desk, told, now=now)
-        if told.stopped or sum(told.sent.values()) == before:
+        if told.stopped or sum(told.sent.values()) + told.gone == before:
             break
         looked_at = {}
     if desk.posts is not None and not told.stopped:
@@ -276,6 +278,7 @@ def deliver(group: Group, desk: Desk, told: Told, *, now: datetime) -> None:
             except MessageGoneError as gone:
                 log.warning("the message of incident %s is gone; a new one is posted: %s", entry.incident.id, gone)
                 store.message_gone(entry, at=now)
+                told.gone += 1
                 fresh[entry.incident.id] = replace(entry.incident, slack_ts=None, thread=None)
             except (SlackUnavailableError, SlackRejectedError) as refused:
                 wait = wait_after(entry.attempts, refused)
@@ -332,6 +335,7 @@ def _send(group: Group, entry: OutboxEntry, remarks: Remarks, desk: Desk, *, now
         told=told,
         at=now,
         said=said,
+        words=done.words,
     )
     after = replace(incident, channel=done.channel, slack_ts=done.ts, thread=said or incident.thread)
     return "post" if first else "update", after
@@ -347,7 +351,14 @@ def _send_reply(group: Group, entry: OutboxEntry, said: Said, desk: Desk, *, now
         new = news(incident, said, to_channel=notice)
         done = desk.channel.reply(group, incident, new, key=entry.key, broadcast=notice)
     desk.store.delivered(
-        entry, channel=done.channel, ts=done.ts, permalink=done.permalink, chart=None, told=None, at=now
+        entry,
+        channel=done.channel,
+        ts=done.ts,
+        permalink=done.permalink,
+        chart=None,
+        told=None,
+        at=now,
+        words=done.words,
     )
     return replace(incident, thread=said)
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import types
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.api_fastapi.app import init_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.models.dagrun import DagRun
+from airflow.models.xcom import XComModel
 from airflow.plugins_manager import get_fastapi_plugins
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import insert, select, text
 
-from anomaly.orchestration.reviewing import AirflowAccess, AirflowRuns
+from anomaly.orchestration.reviewing import LATEST_RUNS, AirflowAccess, AirflowRuns
+from anomaly.ports.review import RunLink
+
+HOUR = timedelta(hours=1)
 
 PEOPLE = {"ada": "USER", "vera": "VIEWER", "nemo": None}
 
@@ -50,5 +59,43 @@ for name, role in PEOPLE.items():
         answers[name][action] = sorted(access.permitted(person, ["carriers", "weather"], action))
 
 answers["made before it was asked"] = {"": made_before}
-answers["runs"] = {"latest": dict(AirflowRuns().latest(["carriers"]))}
+
+
+def begun(dag_id: str, run_id: str, run_type: str, first: datetime, last: datetime, **conf: str) -> DagRun:
+    return DagRun(
+        dag_id, run_id, run_type=run_type, logical_date=first, run_after=last, data_interval=(first, last), conf=conf,
+        state=DagRunState.SUCCESS,
+    )  # fmt: skip
+
+
+def address(run: RunLink | None) -> str | None:
+    return None if run is None else run.address
+
+
+runs = AirflowRuns()
+answers["runs"] = {"latest": dict(runs.latest(["carriers"])), "of a fit": runs.of_fit("carriers", "fit-1")}
+first = datetime(2026, 1, 1, tzinfo=UTC)
+with create_session() as session:
+    session.execute(text("PRAGMA foreign_keys = OFF"))
+    dag = "anomaly.carriers"
+    session.add(
+        begun(dag, "by+hand", "manual", first - HOUR, first, start="2025-01-01T00:00Z", end="2025-02-01T00:00Z")
+    )
+    for n in range(LATEST_RUNS + 5):
+        session.add(begun(dag, f"hour+{n}", "scheduled", first + n * HOUR, first + (n + 1) * HOUR))
+    for name in ("first", "again"):
+        session.add(begun(f"{dag}.fit", name, "manual", first + (name == "again") * HOUR, first + 2 * HOUR))
+    session.flush()
+    for name, value in (("first", "fit-1"), ("again", '"fit-2"')):
+        number = session.scalar(select(DagRun.id).where(DagRun.run_id == name))
+        told = {"task_id": "prepare", "key": "fit", "dag_id": f"{dag}.fit", "timestamp": first}
+        session.execute(insert(XComModel).values(dag_run_id=number, run_id=name, value=value, map_index=-1, **told))
+answers["addresses"] = {
+    "of the first hour": address(runs.about("carriers", first)),
+    "of a range by hand": address(runs.about("carriers", datetime(2025, 1, 15, tzinfo=UTC))),
+    "of no run": address(runs.about("carriers", datetime(2024, 1, 1, tzinfo=UTC))),
+    "of a fit": address(runs.of_fit("carriers", "fit-1")),
+    "of another fit": address(runs.of_fit("carriers", "fit-2")),
+    "of an unknown fit": address(runs.of_fit("carriers", "fit-3")),
+}
 Path(sys.argv[1]).write_text(json.dumps(answers), encoding="utf-8")

@@ -45,4 +45,16 @@ def test_airflows_token_alone_writes_nothing(answers: Any) -> None:
 
 def test_the_application_is_made_when_it_is_asked_for(answers: Any) -> None:
     assert answers["made before it was asked"] == {"": False}
-    assert answers["runs"] == {"latest": {}}
+    assert answers["runs"] == {"latest": {}, "of a fit": None}
+
+
+def test_the_run_that_judged_an_interval_or_made_a_fit_is_found_among_many(answers: Any) -> None:
+    found = {what: address and address.partition("/dags/")[2] for what, address in answers["addresses"].items()}
+    assert found == {
+        "of the first hour": "anomaly.carriers/runs/hour%2B0",
+        "of a range by hand": "anomaly.carriers/runs/by%2Bhand",
+        "of no run": None,
+        "of a fit": "anomaly.carriers.fit/runs/first",
+        "of another fit": "anomaly.carriers.fit/runs/again",
+        "of an unknown fit": None,
+    }

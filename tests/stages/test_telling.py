@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 
 from anomaly.adapters.artifacts import Artifacts
@@ -278,6 +280,30 @@ def test_a_thread_whose_first_message_was_deleted_ends_and_a_new_one_begins(offi
     office.tell()
     assert len(office.channel.messages) == 2
     assert office.replies() == []
+
+
+def test_a_message_that_was_deleted_is_posted_anew_by_the_run_that_finds_out(office: Office) -> None:
+    incident = office.open("ab")
+    office.tell()
+    office.channel.delete(office.found().slack_ts or "")
+    office.change(incident, "abc")
+    assert office.tell().posted == 1
+    assert office.found().slack_ts == "2.0"
+    assert office.tell().posted == 0
+
+
+def test_what_was_sent_is_kept_in_its_words_with_its_address(office: Office, metadata_database: dict[str, str]) -> None:
+    incident = office.open("abcd")
+    office.tell()
+    office.change(incident, "abcdefgh", resolved=True)
+    office.tell(2 * DAY)
+    with closing(psycopg2.connect(**metadata_database)) as link, link.cursor() as cursor:
+        cursor.execute("SELECT action, words, permalink, delivered_at FROM outbox ORDER BY delivered_at, id")
+        assert cursor.fetchall() == [
+            ("post", "message 1", "http://slack/1", START + DAY),
+            ("update", "edit 1", "http://slack/1", START + 2 * DAY),
+            ("reply", "message 2", "http://slack/2", START + 2 * DAY),
+        ]
 
 
 class Undrawable(PlainCharts):

@@ -26,6 +26,8 @@ from anomaly.groups import Group
 from anomaly.ports import OutboxAction, OutboxEntry
 
 SENDER_LOCK = 7_203_115_012
+MESSAGE_GONE = "the message was deleted"
+"""Noted with what was to be said of an incident whose message somebody deleted."""
 _THREAD: tuple[OutboxAction, ...] = ("reply", "notice", "pointer")
 _UNSETTLED = (
     "i.group_name = %s AND ("
@@ -70,14 +72,16 @@ class PostgresOutbox:
             if found is None:
                 return False
             group, starts = cast("tuple[str, datetime]", found)
-            about = f"{group}-{starts:%Y%m%dT%H%M}Z"
+            about = f"{group}-{starts:%Y%m%dT%H%M}Z-"
             cursor.execute(
                 "INSERT INTO outbox (key, incident_id, action, said) "
-                "SELECT concat(%(about)s, '-', %(action)s, '-', count(*)), %(id)s, %(action)s, %(said)s FROM outbox "
-                "WHERE starts_with(key, %(about)s) HAVING NOT EXISTS (SELECT FROM outbox WHERE incident_id = %(id)s "
+                "SELECT concat(%(about)s, %(action)s, '-', count(*)), %(id)s, %(action)s, %(said)s FROM outbox "
+                'WHERE key COLLATE "C" >= %(about)s AND key COLLATE "C" < %(beyond)s '
+                "HAVING NOT EXISTS (SELECT FROM outbox WHERE incident_id = %(id)s "
                 "AND delivered_at IS NULL AND (action = 'post' OR action = ANY(%(lane)s)))",
                 {
                     "about": about,
+                    "beyond": f"{about[:-1]}.",  # the full stop follows the hyphen: a range that an index knows
                     "action": action,
                     "id": incident_id,
                     "said": None if said is None else psycopg2.extras.Json(said_as_json(said)),
@@ -115,11 +119,13 @@ class PostgresOutbox:
         told: str | None,
         at: datetime,
         said: Said | None = None,
+        words: str = "",
     ) -> None:
         with self._cursor() as cursor:
             cursor.execute(
-                "UPDATE outbox SET delivered_at = %s, attempts = attempts + 1, last_error = NULL WHERE id = %s",
-                (at, entry.id),
+                "UPDATE outbox SET delivered_at = %s, attempts = attempts + 1, last_error = NULL, words = %s, "
+                "permalink = %s WHERE id = %s",
+                (at, words or None, permalink, entry.id),
             )
             if entry.action in _THREAD:
                 _note_said(cursor, entry, entry.said)
@@ -138,9 +144,8 @@ class PostgresOutbox:
     def message_gone(self, entry: OutboxEntry, *, at: datetime) -> None:
         with self._cursor() as cursor:
             cursor.execute(
-                "UPDATE outbox SET delivered_at = %s, last_error = 'the message was deleted' "
-                "WHERE incident_id = %s AND delivered_at IS NULL",
-                (at, entry.incident.id),
+                "UPDATE outbox SET delivered_at = %s, last_error = %s WHERE incident_id = %s AND delivered_at IS NULL",
+                (at, MESSAGE_GONE, entry.incident.id),
             )
             cursor.execute(
                 "UPDATE incidents SET slack_ts = NULL, permalink = NULL, told = NULL, thread = NULL, "

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from anomaly.adapters.postgres.connecting import metadata_cursor
+from anomaly.adapters.postgres.outbox import MESSAGE_GONE
 from anomaly.groups.model import TOTAL
 from anomaly.ports.review import (
     Cell,
@@ -24,6 +25,7 @@ from anomaly.ports.review import (
     LastRun,
     Page,
     Stretch,
+    Utterance,
     VariableOrder,
     VariableRow,
 )
@@ -62,8 +64,37 @@ CROSS JOIN LATERAL (
 """
 
 _LAST_RUNS = """
-SELECT DISTINCT ON (group_name, stage) group_name, stage, range_end, seconds, finished_at FROM stage_runs
-WHERE group_name = ANY(%s) ORDER BY group_name, stage, finished_at DESC
+WITH RECURSIVE stages AS (
+    SELECT g.name, (SELECT min(stage) FROM stage_runs WHERE group_name = g.name) AS stage
+    FROM unnest(%s::text[]) AS g(name)
+    UNION ALL
+    SELECT s.name, (SELECT min(stage) FROM stage_runs WHERE group_name = s.name AND stage > s.stage)
+    FROM stages s WHERE s.stage IS NOT NULL
+)
+SELECT s.name, s.stage, run.range_end, run.seconds, run.finished_at FROM stages s
+CROSS JOIN LATERAL (SELECT range_end, seconds, finished_at FROM stage_runs
+    WHERE group_name = s.name AND stage = s.stage ORDER BY finished_at DESC LIMIT 1) AS run
+"""
+"""From each stage of a group to its next along the index, and of each the latest run: whatever number of runs there
+are, one look-up per stage."""
+
+_THREAD = """
+SELECT kind, at, words, permalink, channel, author, word, holds, error, due_at FROM (
+    SELECT CASE WHEN delivered_at IS NULL OR last_error IS NULL THEN action ELSE 'gone' END AS kind,
+        delivered_at AS at, coalesce(words, '') AS words, permalink,
+        CASE WHEN action = 'pointer' THEN said -> 'channels' ->> -1 END AS channel, NULL AS author, NULL AS word,
+        true AS holds, CASE WHEN delivered_at IS NULL THEN last_error END AS error,
+        CASE WHEN delivered_at IS NULL AND attempts > 0 THEN due_at END AS due_at, id
+    FROM outbox WHERE incident_id = %(id)s AND (delivered_at IS NULL OR last_error IS NULL
+        OR last_error = %(gone)s)
+    UNION ALL
+    SELECT 'digest', p.delivered_at, '', p.permalink, NULL, NULL, NULL, true, p.last_error, NULL, p.id
+    FROM incidents i JOIN posts p ON p.id = i.digest_id WHERE i.id = %(id)s
+    UNION ALL
+    SELECT 'label', given_at, reason, NULL, NULL, author, word, replaced_at IS NULL, NULL, NULL, id
+    FROM labels WHERE incident_id = %(id)s
+    ORDER BY at DESC NULLS FIRST, id DESC LIMIT %(limit)s
+) said ORDER BY at NULLS LAST, id
 """
 
 _HITS = """
@@ -243,6 +274,10 @@ class PostgresOverviews:
             values,
         )
         return before, after
+
+    def thread(self, incident_id: int, *, limit: int = 500) -> tuple[Utterance, ...]:
+        found = self._rows(_THREAD, {"id": incident_id, "gone": MESSAGE_GONE, "limit": limit})
+        return tuple(Utterance(*row) for row in found)
 
     def relatives(self, group: str, names: Collection[str], variable: str, *, limit: int) -> tuple[str, ...]:
         begins, ends = _begins(variable), _ends(variable)
