@@ -245,7 +245,9 @@ def notes(report: Backtest) -> Iterator[str]:
         )
     yield (
         "Fits are those of the schedule, and each serves from the end of its history on, as if training took no time. "
-        "Fits that drift or a person asks for, golden incidents, and a person's word on a fit are left out."
+        "Left out are fits that drift or a person asks for, and a person's word on a fit; the guard of golden "
+        "incidents, so that a fit that loses one may serve here; and the ranking by labels, so that no incident goes "
+        "to the digest for its rank."
     )
     if report.after is not None and report.shared_fits:
         yield (

@@ -246,7 +246,8 @@ def incident_blocks(
         *_remarks(group, remarks),
         _facts(group, incident),
         # The header and the facts have said it all of a single variable.
-        *([section(_variable_lines(incident))] if len(incident.variables) > 1 else []),
+        *([section(_variable_lines(incident))] if len(incident.departed) > 1 else []),
+        *([section(_all_together(incident))] if _all_together(incident) else []),
         *([section(_in_common(incident))] if incident.shared else []),
         _chart(group, incident, file_id),
         *([_buttons(incident)] if buttons and not incident.withdrawn and incident.id is not None else []),
@@ -317,11 +318,7 @@ def _facts(group: Group, incident: Incident) -> Block:
 
 
 def _observed(incident: Incident) -> str:
-    """Of all its variables together. The group's total says it alone, for it is the sum of the others; frozen counts
-    cannot be added up to anything."""
-    total = total_of(incident)
-    if total is not None and total not in incident.departed:
-        return f"{EVERYTHING} {observed_words(total)}"
+    """Of the variables that take part; frozen counts cannot be added up to anything."""
     if len(incident.departed) == 1 or (incident.departed and incident.kind == "frozen"):
         return observed_words(incident.departed[0])
     return departure_words(sum(v.observed for v in incident.departed), sum(v.expected for v in incident.departed))
@@ -332,10 +329,8 @@ def _in_common(incident: Incident) -> str:
 
 
 def _variable_lines(incident: Incident) -> str:
-    total, departed = total_of(incident), incident.departed
+    departed = incident.departed
     lines = [_variable_line(v, incident.kind) for v in departed[:LISTED]]
-    if total is not None and total not in departed:
-        lines.insert(0, _variable_line(total, incident.kind))
     others = departed[LISTED:]
     if others:
         weaker = sum(part.test == "together" for part in others)
@@ -346,8 +341,15 @@ def _variable_lines(incident: Incident) -> str:
 
 def _variable_line(part: IncidentVariable, usual: str) -> str:
     kind = "" if part.kind == usual else f", {_happened(part.kind)}"
-    name = f"*{sentence(EVERYTHING)}*" if part.variable == TOTAL else code(part.variable)
-    return f"•  {name}  {escaped(observed_words(part) + kind)}"
+    return f"•  {code(part.variable)}  {escaped(observed_words(part) + kind)}"
+
+
+def _all_together(incident: Incident) -> str:
+    """The group's total in a sentence of its own, beside variables that departed by themselves; else ''."""
+    total = total_of(incident)
+    if total is None or total in incident.departed:
+        return ""
+    return escaped(f"{sentence(EVERYTHING)}: {observed_words(total)}.")
 
 
 def _others(others: tuple[IncidentVariable, ...]) -> str:

@@ -313,21 +313,27 @@ def http_app(actions: Callable[[str], tuple[SlackActions, str | None]]) -> Starl
     Groups that post over another connection than the usual one have ``POST /<connection>/actions``.
 
     Args:
-        actions: of a connection's id, what clicks do and the signing secret; asked at its first request, not when
-            Airflow starts.
+        actions: of a connection's id, what clicks do and the signing secret; asked at each request, so that a
+            changed group file or a new secret holds from the next click on.
     """
-    from functools import cache
-
     from slack_bolt.adapter.starlette.handler import to_bolt_request, to_starlette_response
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
-    @cache
+    made: dict[str, tuple[tuple[str, str | None, str], App]] = {}
+
     def app(connection: str) -> App | None:
+        """Made again when what it was made of has changed; each has threads of its own."""
         found, signing_secret = actions(connection)
-        return found.app(signing_secret) if signing_secret else None
+        if not signing_secret:
+            return None
+        signed_with = (found.token, found.base_url, signing_secret)
+        kept = made.get(connection)
+        if kept is None or kept[0] != signed_with:
+            kept = made[connection] = signed_with, found.app(signing_secret)
+        return kept[1]
 
     async def act(request: Request) -> Response:
         length = request.headers.get("content-length", "")

@@ -196,14 +196,16 @@ def _with_total(incident: Incident, *variables: IncidentVariable) -> Incident:
     return replace(incident, variables=(*variables, total))
 
 
-def test_the_group_s_total_speaks_for_all_and_is_not_counted_among_them(group: Group, incident: Incident) -> None:
+def test_the_worst_variable_comes_first_and_the_total_has_a_sentence_of_its_own(
+    group: Group, incident: Incident
+) -> None:
     told = _with_total(incident, *incident.variables)
+    alone = incident_blocks(group, incident, links=Links(), file_id=None)
     blocks = incident_blocks(group, told, links=Links(), file_id=None)
     assert headline(told) == "carriers: 3 variables dropped"
-    assert "All variables together 1,000 instead of 9,000 (\N{MINUS SIGN}89%), found over 6 h" in str(blocks[1])
-    lines = blocks[2]["text"]["text"].splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("•  *All variables together*  1,000 instead of 9,000")
+    assert blocks[1:3] == alone[1:3]  # facts and list are of the variables, the worst first
+    said = blocks[3]["text"]["text"]
+    assert said == "All variables together: 1,000 instead of 9,000 (\N{MINUS SIGN}89%), found over 6 h."
     assert "(total)" not in str(blocks)
 
 
@@ -216,6 +218,10 @@ def test_the_total_takes_no_line_of_another_variable(group: Group, incident: Inc
 
 def test_one_variable_and_the_total_are_both_in_the_headline(group: Group, incident: Incident) -> None:
     assert headline(_with_total(incident, _part())) == "carriers: dep_delay.UA and all variables together dropped"
+    both = str(incident_blocks(group, _with_total(incident, _part()), links=Links(), file_id=None))
+    assert "*Observed*\\n312 instead of 420" in both
+    assert "All variables together: 1,000 instead of 9,000" in both
+    assert both.count("312 instead of 420") == 1
     alone = _with_total(incident)
     assert headline(alone) == "carriers: all variables together dropped"
     assert "*Observed*\\n1,000 instead of 9,000" in str(incident_blocks(group, alone, links=Links(), file_id=None))

@@ -279,6 +279,24 @@ def test_without_a_signing_secret_nothing_is_taken(actions: SlackActions, saved:
         assert http.post("/actions", content=b"payload=1").status_code == 503
 
 
+def test_a_secret_that_is_set_or_changed_holds_from_the_next_click_on(
+    actions: SlackActions, preview: Preview, saved: Incident
+) -> None:
+    secret: list[str | None] = [None]
+    channel = preview.call("chat.postMessage", channel="#alerts", text="an incident")["channel"]
+    with TestClient(http_app(lambda _: (actions, secret[0]))) as http:
+        clicks = Clicks(http, preview, channel)
+
+        def answered(signed_with: str) -> int:
+            return int(clicks.send(clicks.pressed("label:real", saved.id), secret=signed_with).status_code)
+
+        assert answered(SECRET) == 503
+        secret[0] = SECRET
+        assert answered(SECRET) == 200
+        secret[0] = "another secret"
+        assert [answered(SECRET), answered("another secret")] == [401, 200]
+
+
 @pytest.mark.parametrize("value", ["999", "no number", "-1"])
 def test_who_presses_a_button_of_an_unknown_incident_is_told_what_to_do(clicks: Clicks, value: str) -> None:
     assert clicks.send(clicks.pressed("label:real", value)).status_code == 200
