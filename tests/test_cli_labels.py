@@ -101,6 +101,22 @@ def test_a_label_from_a_file_is_of_the_incident_of_its_time(
     assert PostgresLabels(metadata_database).of_incidents([number])[number].word == "real"
 
 
+def test_a_number_in_a_file_is_of_no_incident_whose_variables_are_others(
+    run: Run, number: int, group: Group, metadata_database: dict[str, str], tmp_path: Path
+) -> None:
+    """Another installation numbered its incidents differently; at that time it was about b, ours is about a."""
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "group,start,end,variables,word,incident\n"
+        f"orders,2026-01-10T06:00:00Z,2026-01-10T08:00:00Z,b,false_alarm,{number}\n"
+    )
+    assert run("labels", "import", str(file)).exit_code == 0
+    labels = PostgresLabels(metadata_database)
+    assert labels.of_incidents([number]) == {}
+    assert [(held.incident_id, held.variables) for held in labels.labels(group)] == [(None, ("b",))]
+    assert {a.variable for a in labels.adjustments(group)} == {"b"}
+
+
 def test_a_file_with_a_mistake_leaves_everything_as_it_was(
     run: Run, number: int, group: Group, metadata_database: dict[str, str], tmp_path: Path
 ) -> None:

@@ -64,9 +64,9 @@ def give(
 def take_in(group: Group, drafts: Sequence[Label], *, store: Store, labels: Labels, now: datetime) -> tuple[Label, ...]:
     """Labels that were written down elsewhere; returns those that are new here.
 
-    Each is of the incident of its number, if that is of its time; else of the one incident of its time and variables,
-    if there is exactly one; else of no incident, which masks and moves thresholds all the same. Taking the same in
-    twice changes nothing.
+    Each is of the incident of its number, if that is of its time and one of its variables; else of the one incident of
+    its time and variables, if there is exactly one; else of no incident, which masks and moves thresholds all the same.
+    Taking the same in twice changes nothing.
     """
     incidents = store.incidents(group)
     with store.exclusively(group, "label"):
@@ -84,9 +84,9 @@ def take_in(group: Group, drafts: Sequence[Label], *, store: Store, labels: Labe
 
 def _of_its_incident(draft: Label, incidents: Sequence[Incident]) -> Label:
     of_its_time = [i for i in incidents if i.start < draft.end and draft.start < i.end]
-    if any(i.id == draft.incident_id for i in of_its_time):
-        return draft
     sharing = [i.id for i in of_its_time if {v.variable for v in i.variables} & set(draft.variables)]
+    if draft.incident_id in sharing:
+        return draft
     return replace(draft, incident_id=sharing[0] if len(sharing) == 1 else None)
 
 
