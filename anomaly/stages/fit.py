@@ -51,10 +51,11 @@ from anomaly.ports import (
 from anomaly.ports.labels import Labels
 from anomaly.ports.reviews import Reviews, Verdict
 from anomaly.stages.champions import champion_on
+from anomaly.stages.judging import judging
 from anomaly.stages.labelled import relearned, taught
 from anomaly.stages.memory import felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
-from anomaly.stages.promotion import decide
+from anomaly.stages.promotion import decide, first_not_judged
 from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, measure_of, variable_seed
 from anomaly.stages.serving import hand_over, said_in_registry, tell_registry
 
@@ -589,8 +590,8 @@ def promote(
         decision = decide(group, fit, store, review=reviews.review(fit.id) if reviews else None, verdict=verdict)
         reason, waits = decision.reason, decision.waits and not last_call
         if decision.serves_from is not None:
-            _hand_over(group, fit, decision.serves_from, reason, verdict, store, registry, reviews, at)
-            fit = replace(fit, state="promoted", serves_from=decision.serves_from)
+            begin = _hand_over(group, fit, reason, verdict, store, registry, reviews, at)
+            fit = replace(fit, state="promoted", serves_from=begin)
         elif not waits:
             reason = f"nobody approved it in time; {reason}" if decision.waits else reason
             fit = replace(fit, state="rejected")
@@ -625,20 +626,26 @@ def _verdict(group: Group, fit: Fit, registry: ModelRegistry, reviews: Reviews |
 def _hand_over(
     group: Group,
     fit: Fit,
-    serves_from: datetime,
     reason: str,
     verdict: Verdict | None,
     store: Store,
     registry: ModelRegistry,
     reviews: Reviews | None,
     at: datetime,
-) -> None:
+) -> datetime:
+    """Makes the fit serve; returns from which interval on. What was decided of an hour ago may be judged by now."""
     if reviews is not None:
         who, via = (verdict.who, verdict.via) if verdict else ("policy", "policy")
-        hand_over(group, fit, serves_from, why=reason, who=who, via=via, reviews=reviews, registry=registry, now=at)
+        serving = hand_over(
+            group, fit, lambda: first_not_judged(group, fit, store), why=reason, who=who, via=via, store=store,
+            reviews=reviews, registry=registry, now=at,
+        )  # fmt: skip
         registry.tag(group, fit.model_version or 0, {"decision": f"promoted: {reason}"})
-        return
-    latest = store.champion(group)
-    if fit.model_version and (latest is None or latest.serves_from is None or latest.serves_from <= serves_from):
+        return serving.serves_from
+    latest, begin = store.champion(group), first_not_judged(group, fit, store)
+    if fit.model_version and (latest is None or latest.serves_from is None or latest.serves_from <= begin):
         registry.promote(group, fit.model_version)
-    store.save_fit(replace(fit, state="promoted", serves_from=serves_from))
+    with judging(group, store):
+        begin = first_not_judged(group, fit, store)
+        store.save_fit(replace(fit, state="promoted", serves_from=begin))
+    return begin

@@ -21,6 +21,7 @@ from anomaly.groups import Group
 from anomaly.ports import Store
 from anomaly.ports.labels import Adjustment, Label, Labels, LabelWord, Snooze, Via
 from anomaly.stages.effects import Effect, effect_of
+from anomaly.stages.judging import judging
 from anomaly.stages.labelled import drafted, factors_of, known_incident
 
 __all__ = ["Effect", "Label", "Snooze", "effect_of", "give", "move_thresholds", "snooze", "take_back", "take_in"]
@@ -159,31 +160,35 @@ def move_thresholds(
 ) -> tuple[Adjustment, ...]:
     """Brings the group's adjustments in line with the labels that hold, from the first interval that is not judged.
 
+    An interval that is being judged just now is judged again with them, or they serve from the one after it
+    (`anomaly.stages.judging`).
+
     Never before an adjustment that is there already: labels that were imported into an empty installation serve from
     now on, and what is judged later of the past must not put them behind what follows.
 
     Args:
         why: the label that made the difference, if it was one.
     """
-    latest = store.predicted_until(group)
-    serves_from = group.floor(now if latest is None else latest) + group.interval
-    wanted = factors_of(labels.labels(group))
-    have, since = {}, {}
-    for before in labels.adjustments(group):  # by `serves_from`
-        have[before.variable], since[before.variable] = before.factor, before.serves_from
-    changed = tuple(
-        Adjustment(
-            group.name,
-            name,
-            max(serves_from, since.get(name, serves_from)),
-            wanted.get(name, 1.0),
-            _because(why),
-            None if why is None else why.id,
+    with judging(group, store):
+        latest = store.predicted_until(group)
+        serves_from = group.floor(now if latest is None else latest) + group.interval
+        wanted = factors_of(labels.labels(group))
+        have, since = {}, {}
+        for before in labels.adjustments(group):  # by `serves_from`
+            have[before.variable], since[before.variable] = before.factor, before.serves_from
+        changed = tuple(
+            Adjustment(
+                group.name,
+                name,
+                max(serves_from, since.get(name, serves_from)),
+                wanted.get(name, 1.0),
+                _because(why),
+                None if why is None else why.id,
+            )
+            for name in sorted(wanted.keys() | have.keys())
+            if wanted.get(name, 1.0) != have.get(name, 1.0)
         )
-        for name in sorted(wanted.keys() | have.keys())
-        if wanted.get(name, 1.0) != have.get(name, 1.0)
-    )
-    labels.adjust(changed)
+        labels.adjust(changed)
     return changed
 
 

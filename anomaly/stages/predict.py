@@ -2,15 +2,15 @@
 
 In: a range of intervals that update has counted. Out, in the store: prediction, residual, tail probability,
 thresholds and verdict for every variable that is judged. Each interval is served by the champion of its time,
-so a range that is run again later gives what it gave live. The networks run in their serving form; nothing of
-TensorFlow is imported.
+so a range that is run again later gives what it gave live, whoever labels or hands over while it runs
+(`anomaly.stages.judging`). The networks run in their serving form; nothing of TensorFlow is imported.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Any
@@ -38,8 +38,9 @@ from anomaly.ports import (
     Store,
 )
 from anomaly.ports.judgements import Judgement, Judgements
-from anomaly.ports.labels import Adjustment, Labels
+from anomaly.ports.labels import Labels
 from anomaly.stages import circumstances
+from anomaly.stages.judging import judging
 from anomaly.stages.labelled import served_alike
 from anomaly.stages.memory import felt_counts
 
@@ -123,23 +124,31 @@ def predict(
         )
     within = _with_what_may_have_changed(group, requested, store)
 
-    adjustments = () if labels is None else labels.adjustments(group)
     predictions = anomalies = unjudged = 0
     judged: set[str] = set()
-    versions = []
-    for fit, part in served_by(store.champions(group, within), within):
-        champion = load_champion(group, fit, store=store, artifacts=artifacts, forecaster=forecaster)
-        versions.append(fit.model_version or 0)
-        for piece, factors in _pieces(adjustments, part, max(1, CELLS_AT_ONCE // max(1, len(champion.fitted)))):
-            made = judge(group, champion, piece, store, now, factors)
-            checks.predictions(group, made, piece)
+    versions: list[int] = []
+    champion: Champion | None = None
+    todo: TimeRange | None = within
+    while todo is not None and (stretch := _first_stretch(group, todo, store, labels)) is not None:
+        if champion is None or champion.fit.id != stretch.fit.id:
+            champion = load_champion(group, stretch.fit, store=store, artifacts=artifacts, forecaster=forecaster)
+        piece = _begun(stretch, max(1, CELLS_AT_ONCE // max(1, len(champion.fitted))))
+        made = judge(group, champion, piece.within, store, now, piece.factors)
+        checks.predictions(group, made, piece.within)
+        with judging(group, store):
+            if not piece.is_like(_first_stretch(group, piece.within, store, labels)):
+                log.info("%s: what %s is judged by has changed meanwhile; judging it again", group.name, piece.within)
+                continue
             anomalies += store.write_predictions(group, made)
             if judgements is not None:
-                judgements.note(group, _noted(group, champion, piece, store, now, factors))
-            known = np.isfinite(made.predicted)
-            predictions += int(known.sum())
-            unjudged += int((np.isfinite(made.observed) & ~known).sum())
-            judged |= {v.name for v, row in zip(made.variables, known, strict=True) if row.any()}
+                judgements.note(group, _noted(group, champion, piece.within, store, now, piece.factors))
+        if piece.within.start == stretch.fit.serves_from or not versions:
+            versions.append(stretch.fit.model_version or 0)
+        known = np.isfinite(made.predicted)
+        predictions += int(known.sum())
+        unjudged += int((np.isfinite(made.observed) & ~known).sum())
+        judged |= {v.name for v, row in zip(made.variables, known, strict=True) if row.any()}
+        todo = TimeRange(piece.within.end, todo.end, todo.step) if piece.within.end < todo.end else None
 
     report = PredictReport(
         start=within.start.isoformat(),
@@ -178,13 +187,33 @@ def served_by(champions: Sequence[Fit], within: TimeRange) -> Iterator[tuple[Fit
             yield latest[serves_from], TimeRange(begin, until, within.step)
 
 
-def _pieces(
-    adjustments: Sequence[Adjustment], within: TimeRange, intervals: int
-) -> Iterator[tuple[TimeRange, Mapping[str, float]]]:
-    """The range in pieces of so many intervals at most, each with the factors that serve all of it."""
-    for alike, factors in served_alike(adjustments, within):
-        for piece in alike.chunks(intervals):
-            yield piece, factors
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Intervals that are judged alike: by one champion and, in all of them, the same factors on its thresholds."""
+
+    fit: Fit
+    within: TimeRange
+    factors: Mapping[str, float]
+
+    def is_like(self, other: _Stretch | None) -> bool:
+        """Whether both are the same intervals, judged by the same."""
+        return other is not None and (self.fit.id, self.within, self.factors) == (
+            *(other.fit.id, other.within, other.factors),
+        )
+
+
+def _first_stretch(group: Group, within: TimeRange, store: Store, labels: Labels | None) -> _Stretch | None:
+    """The first part of the range that is judged alike, by what serves now; None where nobody serves any of it."""
+    adjustments = () if labels is None else labels.adjustments(group)
+    for fit, part in served_by(store.champions(group, within), within):
+        for alike, factors in served_alike(adjustments, part):
+            return _Stretch(fit, alike, factors)
+    return None
+
+
+def _begun(stretch: _Stretch, intervals: int) -> _Stretch:
+    """So many of its intervals at most, the first ones."""
+    return replace(stretch, within=next(iter(stretch.within.chunks(intervals))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ means it promotes the version by its number.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from anomaly.exceptions import NoSuchVersionError, RegistryUnavailableError
 from anomaly.groups import Group
 from anomaly.ports import ArtifactReader, Fit, ModelRegistry, Store
 from anomaly.ports.reviews import DecidedVia, Reviews, ServedVia, Serving, Verdict
+from anomaly.stages.judging import judging
 from anomaly.stages.promotion import first_not_judged, lost_incidents
 
 log = logging.getLogger(__name__)
@@ -65,21 +67,26 @@ class HandoverReport:
 def hand_over(
     group: Group,
     fit: Fit,
-    serves_from: datetime,
+    serves_from: Callable[[], datetime],
     *,
     why: str,
     who: str,
     via: ServedVia,
+    store: Store,
     reviews: Reviews,
     registry: ModelRegistry,
     now: datetime,
 ) -> Serving:
-    """Makes the fit serve from this moment on, and tells the registry.
+    """Makes the fit serve from a moment on, and tells the registry.
+
+    Args:
+        serves_from: says the moment, when nobody is writing what he has judged (`anomaly.stages.judging`).
 
     Raises:
         RegistryUnavailableError: the store has changed, the alias has not; calling again completes it.
     """
-    serving = reviews.serve(Serving(group.name, fit.id, serves_from, why=why, who=who, via=via, at=now))
+    with judging(group, store):
+        serving = reviews.serve(Serving(group.name, fit.id, serves_from(), why=why, who=who, via=via, at=now))
     tell_registry(group, reviews=reviews, registry=registry)
     return serving
 
@@ -135,10 +142,11 @@ def rollback(
     serving = hand_over(
         group,
         target,
-        next_interval(group, current, store),
+        lambda: next_interval(group, current, store),
         why=why,
         who=who,
         via="rollback",
+        store=store,
         reviews=reviews,
         registry=registry,
         now=now,
@@ -294,9 +302,10 @@ def _by_hand(
     if current is not None and current.id == fit.id:
         tell_registry(group, reviews=reviews, registry=registry)
         return _unchanged(group, current, "it is the champion")
-    begin = first_not_judged(group, fit, store) if current is None else next_interval(group, current, store)
-    begin = max(begin, fit.history.end)
-    serving = reviews.serve(Serving(group.name, fit.id, begin, why=why, who=who, via=via, at=now))
+    with judging(group, store):
+        begin = first_not_judged(group, fit, store) if current is None else next_interval(group, current, store)
+        begin = max(begin, fit.history.end)
+        serving = reviews.serve(Serving(group.name, fit.id, begin, why=why, who=who, via=via, at=now))
     try:
         tell_registry(group, reviews=reviews, registry=registry)
         told = True

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from anomaly.adapters.postgres import locks
 from anomaly.adapters.postgres.connecting import connected
 from anomaly.exceptions import StoreUnavailableError
-
-_LOCK = 7_203_115_011
-"""Any number that no other program takes as its advisory lock."""
 
 
 def migrate(arguments: Mapping[str, str]) -> str:
@@ -36,7 +34,7 @@ def migrate(arguments: Mapping[str, str]) -> str:
     configuration = Config()
     configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as link:
-        link.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        link.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": locks.MIGRATION})
         configuration.attributes["connection"] = link
         command.upgrade(configuration, "head")
         revision = MigrationContext.configure(link, opts={"version_table": "anomaly_revision"}).get_current_revision()

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from anomaly.adapters.postgres import locks
 from anomaly.adapters.postgres.connecting import metadata_cursor
 from anomaly.adapters.postgres.incidents import read_incidents
 from anomaly.detection.incidents import Incident
 from anomaly.groups import Group
 from anomaly.ports.posts import Post
 
-_SENDER_LOCK = 7_203_115_014
 _BEGIN = (
     "INSERT INTO posts (group_name, kind, slot) SELECT %(group)s, %(kind)s, %(slot)s {condition} "
     "ON CONFLICT (group_name, kind, slot) DO NOTHING RETURNING id"
@@ -50,7 +50,7 @@ class PostgresPosts:
     @contextmanager
     def due(self, group: Group, *, at: datetime) -> Iterator[Sequence[Post]]:
         with metadata_cursor(self._arguments) as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_SENDER_LOCK % 2**31, group.name))
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (locks.POSTS, group.name))
             cursor.execute(
                 "SELECT id, group_name, kind, slot, attempts FROM posts WHERE group_name = %s "
                 "AND delivered_at IS NULL AND due_at <= %s ORDER BY id",

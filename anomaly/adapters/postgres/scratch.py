@@ -20,6 +20,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
+from anomaly.adapters.postgres import locks
 from anomaly.adapters.postgres.connecting import connected
 from anomaly.adapters.postgres.migrate import migrate
 from anomaly.exceptions import ConfigurationError, StoreUnavailableError
@@ -28,8 +29,6 @@ from anomaly.groups import Group
 log = logging.getLogger(__name__)
 
 PREFIX = "anomaly_scratch_"
-_LOCK = 7_203_115_014
-"""With the hash of a schema's name: held for as long as somebody works in it."""
 _SAID = ("labels", "snoozes", "adjustments")
 _LEARNED = ("fits", "fitted_variables", "network_files", "servings")
 """Tables that hold what fits have learned, and who serves; in this order because of their references."""
@@ -120,7 +119,7 @@ def scratch(arguments: Mapping[str, str], group: Group) -> Iterator[Scratch]:
     ):
         _drop_leftovers(cursor)
         home = _home(cursor, arguments)
-        cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK % 2**31, name))
+        cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (locks.SCRATCH, name))
         try:
             cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         except psycopg2.errors.InsufficientPrivilege as refused:
@@ -191,7 +190,7 @@ def _drop_leftovers(cursor: psycopg2.extensions.cursor) -> None:
     """Schemas whose process died: nobody holds their lock."""
     cursor.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (PREFIX,))
     for (name,) in cursor.fetchall():
-        key = (_LOCK % 2**31, name)
+        key = (locks.SCRATCH, name)
         cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key)
         if cursor.fetchone() == (True,):
             log.info("dropping the scratch schema %s that a killed process has left", name)

@@ -22,6 +22,7 @@ import psycopg2.extensions
 import psycopg2.extras
 from numpy.typing import NDArray
 
+from anomaly.adapters.postgres import locks
 from anomaly.adapters.postgres.connecting import metadata_cursor
 from anomaly.adapters.postgres.incidents import INCIDENT_COLUMNS, PART_COLUMNS, read_incidents
 from anomaly.adapters.postgres.outbox import PostgresOutbox
@@ -46,7 +47,6 @@ from anomaly.ports import (
 
 log = logging.getLogger(__name__)
 
-_STAGE_LOCK = 7_203_115_013
 _CELLS_AT_ONCE = 300_000
 """Counts that are written or read by one COPY; 10 MB in its binary format."""
 _BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -332,9 +332,11 @@ class PostgresStore(PostgresOutbox):
 
     @contextmanager
     def exclusively(self, group: Group, stage: str) -> Iterator[None]:
-        with self._cursor() as cursor:
-            key = (_STAGE_LOCK % 2**31, f"{stage} {group.name}")
-            cursor.execute("SET LOCAL statement_timeout = 0")
+        # Packets that keep the connection alive where something between here and the server forgets quiet ones.
+        with metadata_cursor({"keepalives_idle": "30", **self._arguments}) as cursor:
+            key = (locks.STAGE, f"{stage} {group.name}")
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("SET idle_session_timeout = 0")
             cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", key)
             if cursor.fetchone() == (False,):
                 log.info("another %s of group %s is running; waiting for its end", stage, group.name)
@@ -342,6 +344,7 @@ class PostgresStore(PostgresOutbox):
             # The session keeps the lock. A transaction left open for the length of a stage would hold back vacuum.
             cursor.connection.commit()
             yield
+            cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)  # raises where the session is gone
 
     def updated_until(self, group: Group) -> datetime | None:
         with self._cursor() as cursor:
