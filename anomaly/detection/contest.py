@@ -1,6 +1,7 @@
 """The contest of candidates over one history: the same intervals, the same split, the same scale for all.
 
-In: transformed counts (V, T), and which of them may be judged. Out: per candidate an `Entry`: its predictions, its
+In: transformed counts (V, T) without what days of the month bring (`anomaly.detection.months`), and which of them may
+be judged. Out: per candidate an `Entry`: its predictions, its
 errors on the test period, its networks' weights.
 """
 
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import transforms
+from anomaly.detection import months, transforms
 from anomaly.detection.backtests import backtest, mean_absolute_error, poisson_deviance
 from anomaly.detection.candidates import CANDIDATES, Candidate
 from anomaly.detection.channels import BASELINE, DEVIATION, LEVEL, OUTLOOK, RATE, Channels, reach
@@ -51,6 +52,13 @@ class Contest:
     transform: Transform
     rare: NDArray[np.bool_]
     """(V,) whose mean count in the training part is below `RARE_RATE`; a gauge is never rare, however small."""
+    departed: Floats
+    """(V, T) what was taken out of z for the day of the month, by `anomaly.detection.months`."""
+
+    def counts(self, predictions: Floats) -> Floats:
+        """What predictions (V, N), in the transform, say of the counts that are written."""
+        expected = transforms.inverse(predictions, self.transform)
+        return months.with_them(expected, self.departed[:, self.at], self.transform)
 
     @property
     def targets(self) -> Floats:
@@ -132,6 +140,7 @@ def open_contest(
     zone: ZoneInfo,
     transform: Transform,
     warm: int,
+    departed: Floats | None = None,
 ) -> Contest:
     """Splits the history and takes the scale of its training part.
 
@@ -143,6 +152,7 @@ def open_contest(
         zone: the group's.
         transform: what z is in.
         warm: intervals that pass, from each variable's first, before one is predicted.
+        departed: (V, T) what was taken out of z for the day of the month; None for nothing.
     """
     known = np.isfinite(z)
     first = np.where(known.any(axis=1), known.argmax(axis=1), z.shape[1])
@@ -153,7 +163,7 @@ def open_contest(
     names = {RATE, OUTLOOK, *(name for declared in CANDIDATES.values() for name in declared.window(step).channels)}
     channels = Channels(z, starts, step, zone, names, transform=transform)
     learns = np.arange(z.shape[1]) < trained_until[:, None]
-    level, departed = (np.where(learns, channels[name], np.nan) for name in (LEVEL, DEVIATION))
+    level, deviated = (np.where(learns, channels[name], np.nan) for name in (LEVEL, DEVIATION))
     return Contest(
         z=z,
         starts=starts,
@@ -163,8 +173,9 @@ def open_contest(
         split=split,
         channels=channels,
         scaler=Scaler.fit(level),
-        departures=Scaler.of_departures(level, departed),
+        departures=Scaler.of_departures(level, deviated),
         transform=transform,
+        departed=np.zeros_like(z) if departed is None else departed,
         rare=(_mean(transforms.inverse(level, transform)) < RARE_RATE) & (transform is Transform.ANSCOMBE),
     )
 

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars, transforms, verdicts
+from anomaly.detection import calendars, months, transforms, verdicts
 from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
 from anomaly.detection.cleaning import MEMORY, believed, patience
 from anomaly.detection.completeness import Filling
@@ -74,6 +74,8 @@ class Past:
     """(T,) days that are unlike their kind (`anomaly.detection.calendars`)."""
     filling: Filling | None = None
     """How the V variables fill in; without it every count is complete."""
+    departed: Floats | None = None
+    """(V, T) what the day of the month brings, by `anomaly.detection.months`; None for nothing."""
     ages: NDArray[np.int64] | None = None
     """(T - H,) at which the counts to judge were taken, in whole intervals; -1 for complete."""
 
@@ -143,11 +145,13 @@ class _Walker:
         self.first = first
         felt, expected, outlook = (np.full(shape, np.nan) for _ in range(3))
         felt[:, :first], expected[:, :first] = past.felt, past.expected
-        z = transforms.forward(felt, past.transform)
+        self.departed = np.zeros(shape) if past.departed is None else past.departed
+        before = self.departed[:, :first]
+        z = transforms.forward(months.without(felt, self.departed, past.transform), past.transform)
         names = {BASELINE, OUTLOOK, RATE, *(name for panel in panels for name in panel.window.channels)}
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
         known = self.channels.outlook(evidence.rare, slice(first))
-        outlook[:, :first] = transforms.inverse(known, past.transform)
+        outlook[:, :first] = months.with_them(transforms.inverse(known, past.transform), before, past.transform)
         self.series = Series(past.observed.copy(), felt, expected, outlook)
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
@@ -187,7 +191,8 @@ class _Walker:
             replaced = was[:, at] & (recent <= most) & ~believed(was, at, past.step) & np.isfinite(expected)
             self.series.felt[replaced, at] = self._stand_in(at)[replaced]
             seen = self.series.felt[:, at] if past.special[at] else self.young.whole(n, self.series.felt[:, at], mean)
-            self.channels.settle(at, transforms.forward(seen, past.transform))
+            plain = months.without(seen, self.departed[:, at], past.transform)
+            self.channels.settle(at, transforms.forward(plain, past.transform))
         known = np.isfinite(residuals) & ~waiting
         return Walk(
             predicted=np.where(waiting, np.nan, self.predicted),
@@ -209,10 +214,10 @@ class _Walker:
             expected[panel.rows] = self._asked(panel, at - lags[n])
             if panel.relative:
                 expected[panel.rows] += self.channels[BASELINE][panel.rows, at]
-        self.series.expected[:, at] = transforms.inverse(expected, past.transform)
-        ahead = self.channels.outlook(self.evidence.rare, slice(at, at + 1))
-        self.series.outlook[:, at] = transforms.inverse(ahead[:, 0], past.transform)
-        return expected
+        departed, ahead = self.departed[:, at], self.channels.outlook(self.evidence.rare, slice(at, at + 1))[:, 0]
+        for kept, found in ((self.series.expected, expected), (self.series.outlook, ahead)):
+            kept[:, at] = months.with_them(transforms.inverse(found, past.transform), departed, past.transform)
+        return np.where(departed == 0, expected, transforms.forward(self.series.expected[:, at], past.transform))
 
     def _asked(self, panel: Panel, positions: NDArray[np.int64]) -> Floats:
         """(P,) answers: levels, or departures, in the transform."""
@@ -241,7 +246,7 @@ class _Walker:
             positions = at - self.days[n]
             seen = transforms.inverse(self.channels[LEVEL][:, np.maximum(positions, 0)], past.transform)
             seen[:, positions < 0] = np.nan
-            low, high = calendars.ordinary(seen)
+            low, high = calendars.ordinary(months.with_them(seen, self.departed[:, [at]], past.transform))
             due = np.clip(whole, np.fmin(low, outlook), np.fmax(high, outlook))
             beyond = np.maximum(whole - due + outlook, 0)
             self.predicted[:, n] = np.where(np.isfinite(mean), transforms.forward(due, past.transform), np.nan)

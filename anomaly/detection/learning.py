@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars, transforms, verdicts
+from anomaly.detection import calendars, months, transforms, verdicts
 from anomaly.detection.candidates import CONSTANT, candidate, entered
 from anomaly.detection.choosing import Choice, choose
 from anomaly.detection.contest import Contest, Entry, enter, open_contest, warm_up
@@ -61,6 +61,8 @@ class Learned:
     """(V,) None for variables that were in no contest."""
     tests: tuple[tuple[FittedTest, ...], ...]
     panels: tuple[Panel, ...]
+    month_days: Floats
+    """(V, 62) by how much days of the month depart (`anomaly.detection.months`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,8 @@ def contest_tests(
     series = Series(
         observed[:, at],
         felt[:, at],
-        transforms.inverse(predictions, contest.transform),
-        transforms.inverse(contest.channels.outlook(contest.rare, slice(None))[:, at], contest.transform),
+        contest.counts(predictions),
+        contest.counts(contest.channels.outlook(contest.rare, slice(None))[:, at]),
     )
     return fit_tests(
         series,
@@ -161,6 +163,7 @@ def learn(
     practice: Practice,
     *,
     seeds: Sequence[int],
+    anomalous: Mask | None = None,
 ) -> Learned:
     """One fit of all variables.
 
@@ -170,6 +173,7 @@ def learn(
         starts: (T,) datetime64[s], UTC.
         practice: how.
         seeds: (V,)
+        anomalous: (V, T) intervals that were anomalous in their time, and nothing else that is not ordinary.
     """
     p = practice
     candidates = entered(p.candidates)
@@ -179,6 +183,17 @@ def learn(
     choices: list[Choice | None] = [None] * len(observed)
     tests: list[tuple[FittedTest, ...]] = [()] * len(observed)
     panels: list[Panel] = []
+    struck = np.zeros_like(ordinary) if anomalous is None else anomalous
+    month_days = np.zeros((len(observed), months.DAYS))
+    month_days[able] = months.learned(
+        observed[able],
+        (ordinary | struck)[able],
+        struck[able],
+        starts,
+        step=p.step,
+        zone=p.zone,
+        transform=p.transform,
+    )
     for row, judgement in enumerate(judgements):
         if judgement.status not in {"fitted", "new"}:
             tests[row] = constant_tests(
@@ -196,14 +211,17 @@ def learn(
                 Panel(np.array([row]), None, 1, Scaler(level, level), constant.window(p.step), False, constant.forecast)  # type: ignore[arg-type]  # noqa: FBT003
             )
     if able.size:
+        departed = months.departures(month_days[able], starts, p.zone)
+        known = months.remembered(observed[able], felt[able], departed, p.transform)
         contest = open_contest(
-            transforms.forward(felt[able], p.transform),
+            transforms.forward(months.without(known, departed, p.transform), p.transform),
             ordinary[able],
             starts=starts,
             step=p.step,
             zone=p.zone,
             transform=p.transform,
             warm=warm,
+            departed=departed,
         )
         entries = {
             name: enter(declared, contest, seeds=[seeds[row] for row in able], order_seed=seeds[0])
@@ -218,7 +236,7 @@ def learn(
             contest,
             predictions,
             observed=observed[able],
-            felt=felt[able],
+            felt=known,
             ordinary=ordinary[able],
             distribution=p.distribution,
             merge_gap=p.merge_gap,
@@ -227,7 +245,7 @@ def learn(
             choices[row] = chosen[at]
             tests[row] = fitted[at] if chosen[at].name else ()
         panels += _panels(contest, entries, chosen, able)
-    return Learned(judgements, tuple(choices), tuple(tests), tuple(panels))
+    return Learned(judgements, tuple(choices), tuple(tests), tuple(panels), month_days)
 
 
 def _panels(
@@ -286,7 +304,8 @@ def watch(
         end = min(begin + every, shape[1])
         history = slice(max(0, begin - p.history // p.step), begin)
         ordinary = np.isfinite(values[:, history]) & ~anomalous[:, history] & ~special[history]
-        fit = learn(values[:, history], felt[:, history], ordinary, starts[history], p, seeds=seeds)
+        struck = anomalous[:, history] & ~special[history]
+        fit = learn(values[:, history], felt[:, history], ordinary, starts[history], p, seeds=seeds, anomalous=struck)
         learned.append((begin, fit))
         ready = Evidence(fit.tests, step=p.step, transform=p.transform)
         back = max(0, begin - needed_before([panel.window for panel in fit.panels], p.step) // p.step)
@@ -300,6 +319,7 @@ def watch(
             zone=p.zone,
             transform=p.transform,
             special=special[back:end],
+            departed=months.departures(fit.month_days, starts[back:end], p.zone),
         )
         limits = np.array(
             [

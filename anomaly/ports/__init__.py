@@ -171,6 +171,9 @@ class FittedVariable:
     """Those that the distribution was fitted to, oldest first."""
     tests: tuple[FittedTest, ...] = ()
     """All tests that judge the variable; distribution and thresholds above are those of single intervals."""
+    month_days: Mapping[int, float] = field(default_factory=dict)
+    """By how much days of the month depart that always do, in the logarithm or the gauge's unit; 1 is the first day,
+    -1 the last (`anomaly.detection.months`)."""
 
 
 @dataclass(frozen=True, slots=True)

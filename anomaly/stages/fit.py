@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars, transforms
+from anomaly.detection import calendars, months, transforms
 from anomaly.detection.candidates import CANDIDATES, entered
 from anomaly.detection.choosing import CHAMPION, choose
 from anomaly.detection.contest import Entry, enter, open_contest, warm_up
@@ -258,7 +258,8 @@ def train(
         log.info("%s: shard %d of fit %s is trained already", group.name, shard, fit.id)
         return _train_report(fit, shard, done, store)
 
-    observed, counts, ordinary = _history_of(group, variables, fit.history, store, labels)
+    known = _history_of(group, variables, fit.history, store, labels)
+    counts, ordinary = known.felt, known.ordinary
     candidates = entered(group.candidates)
     warm = warm_up(candidates.values(), group.interval)
     required = group.history.minimum // group.interval
@@ -278,14 +279,22 @@ def train(
     files: list[NetworkFile] = []
     if able.size:
         contestants = [variables[row] for row in able]
+        starts = fit.history.starts()
+        month_days = months.learned(
+            known.observed[able], known.teaches[able], known.anomalous[able], starts,
+            step=group.interval, zone=group.zone, transform=group.transform,
+        )  # fmt: skip
+        departed = months.departures(month_days, starts, group.zone)
+        felt = months.remembered(known.observed[able], counts[able], departed, group.transform)
         contest = open_contest(
-            transforms.forward(counts[able], group.transform),
+            transforms.forward(months.without(felt, departed, group.transform), group.transform),
             ordinary[able],
-            starts=fit.history.starts(),
+            starts=starts,
             step=group.interval,
             zone=group.zone,
             transform=group.transform,
             warm=warm,
+            departed=departed,
         )
         champion = champion_on(
             group, fit, contestants, contest, store=store, artifacts=artifacts, forecaster=forecaster
@@ -303,9 +312,10 @@ def train(
             contestants,
             [judgements[row] for row in able],
             outcome,
-            observed=observed[able],
-            felt=counts[able],
+            observed=known.observed[able],
+            felt=felt,
             ordinary=ordinary[able],
+            month_days=[months.as_mapping(row) for row in month_days],
             probabilities=[probability[v.name] for v in contestants],
         )
     if _known_fit(store, fit.id).state != "started":
@@ -326,11 +336,25 @@ def _of_shard(fitted: Sequence[FittedVariable], fit: Fit, shard: int) -> list[Fi
     return [f for f in fitted if f.variable.id % fit.shards == shard]
 
 
+@dataclass(frozen=True, slots=True)
+class _History:
+    """V variables over the T intervals that a fit learns from. People have the last word on all of it."""
+
+    observed: Floats
+    """(V, T) counts as they are."""
+    felt: Floats
+    """(V, T) with stand-ins where an interval was anomalous, so that an incident does not teach itself as normal."""
+    anomalous: NDArray[np.bool_]
+    """(V, T) where an anomaly of the time stands that nobody has explained."""
+    teaches: NDArray[np.bool_]
+    """(V, T) what may show how days of the month differ: anomalies too, but no holidays and no confirmed incidents."""
+    ordinary: NDArray[np.bool_]
+    """(V, T) which intervals stand for what is ordinary."""
+
+
 def _history_of(
     group: Group, variables: Sequence[Variable], history: TimeRange, store: Store, labels: Labels | None
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Counts (V, T) as they are; with stand-ins where an interval was anomalous, so that an incident does not teach
-    itself as normal; and which intervals stand for what is ordinary. People have the last word on both."""
+) -> _History:
     counts = store.read_counts(group, variables, history).counts
     predictions = store.read_predictions(group, variables, history)
     special = calendars.special(history.starts(), group.zone, group.holidays)
@@ -339,10 +363,11 @@ def _history_of(
     if held:
         said = taught(held, [v.name for v in variables], history, store.incidents(group, history))
         felt = relearned(counts, felt, said, group.interval)
-        replaced = ((felt != counts) | said.unlike) & ~said.ordinary
+        anomalous, unlike = (felt != counts) & ~said.ordinary, said.unlike & ~said.ordinary
     else:
-        replaced = felt != counts
-    return counts, felt, np.isfinite(counts) & ~replaced & ~special
+        anomalous, unlike = felt != counts, np.zeros(counts.shape, dtype=bool)
+    teaches = np.isfinite(counts) & ~special & ~unlike
+    return _History(counts, felt, anomalous, teaches, teaches & ~anomalous)
 
 
 def _train_report(fit: Fit, shard: int, fitted: Sequence[FittedVariable], store: Store) -> TrainReport:

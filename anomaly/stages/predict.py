@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars, completeness, transforms
+from anomaly.detection import calendars, completeness, months, transforms
 from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import Evidence
 from anomaly.detection.forecasts import Panel, Past, needed_before, walk
@@ -352,6 +352,9 @@ def _past(
         transform=champion.transform,
         special=calendars.special(known.starts(), champion.zone, group.holidays),
         filling=store.filling([f.variable for f in champion.fitted], completeness.ages(group.lateness, group.interval)),
+        departed=months.departures(
+            months.as_table([f.month_days for f in champion.fitted]), known.starts(), champion.zone
+        ),
         ages=_ages(group, TimeRange(known.start + first * known.step, known.end, known.step), store, now),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,7 @@ def contestant_records(
     observed: Floats,
     felt: Floats,
     ordinary: Mask,
+    month_days: Sequence[Mapping[int, float]],
     probabilities: Sequence[float],
 ) -> list[FittedVariable]:
     """Tests and thresholds of all contestants, from what their winners say of the history.
@@ -74,11 +75,16 @@ def contestant_records(
     Args:
         observed, felt: (V, T) the history, as counted and with stand-ins.
         ordinary: (V, T) intervals that stand for what is normal.
+        month_days: (V,) days of the month that always depart.
         probabilities: (V,) of a false incident beginning in an interval.
     """
     predictions = chosen_predictions(outcome)
+    contest = outcome.contest
+    residuals = transforms.forward(felt[:, contest.at], contest.transform) - transforms.forward(
+        contest.counts(predictions), contest.transform
+    )
     tests = contest_tests(
-        outcome.contest,
+        contest,
         predictions,
         observed=observed,
         felt=felt,
@@ -95,8 +101,8 @@ def contestant_records(
             records.append(fallback_record(group, variable, unjudged, np.empty(0), np.empty(0, bool), probability))
             continue
         kept = outcome.champion.fitted[row] if place.kept else None
-        scaler = outcome.contest.scaler_of(CANDIDATES[place.candidate])
-        known = ordinary[row, outcome.contest.at]
+        scaler = contest.scaler_of(CANDIDATES[place.candidate])
+        known = ordinary[row, contest.at]
         errors = {name: float(entry.mae[row]) for name, entry in outcome.entries.items()}
         errors |= {CHAMPION: float(outcome.champion.mae[row]), CHOSEN: outcome.choices[row].mae}
         records.append(
@@ -114,7 +120,8 @@ def contestant_records(
                 mae={name: error for name, error in errors.items() if math.isfinite(error)},
                 choice=outcome.choices[row].reason,
                 tests=tests[row],
-                residuals=(outcome.contest.targets[row] - predictions[row])[known],
+                residuals=residuals[row, known],
+                month_days=month_days[row],
                 probability=probability,
             )
         )
@@ -171,6 +178,7 @@ def _record(
     tests: tuple[FittedTest, ...],
     residuals: Floats,
     probability: float,
+    month_days: Mapping[int, float] | None = None,
 ) -> FittedVariable:
     single = next((test for test in tests if test.test == SINGLE), None)
     lower, upper = -math.inf, math.inf
@@ -199,4 +207,5 @@ def _record(
         upper=upper,
         residuals=residuals[np.isfinite(residuals)][-MOST_RESIDUALS:].astype(np.float32),
         tests=tests,
+        month_days=month_days or {},
     )

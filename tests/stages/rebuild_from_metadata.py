@@ -21,7 +21,7 @@ from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.charts import MatplotlibCharts
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.adapters.serving import load_forecaster
-from anomaly.detection import calendars, training, transforms
+from anomaly.detection import calendars, months, training, transforms
 from anomaly.detection.backtests import backtest
 from anomaly.detection.candidates import candidate, entered
 from anomaly.detection.contest import Contest, open_contest, warm_up
@@ -49,10 +49,10 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
     group = Group.model_validate(fit.configuration)
     fitted = store.fitted(fit.id, residuals=True)
     counts = store.read_counts(group, [f.variable for f in fitted], fit.history).counts
-    contest = _contest(group, counts, fit.history)
+    contest = _contest(group, counts, fit.history, fitted)
 
     networks = [_forecast(group, store, artifacts, fit_id, f) for f in fitted]
-    rebuilt: Rebuilt = {"scalers": {}, "windows": {}, "residuals": {}, "thresholds": {}}
+    rebuilt: Rebuilt = {"scalers": {}, "windows": {}, "thresholds": {}}
     predictions = np.empty(contest.targets.shape)
     for row, f in enumerate(fitted):
         name, declared, scaler, own = f.variable.name, candidate(f.candidate), _scaler(f), np.array([row])
@@ -62,7 +62,9 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
         rebuilt["windows"][name] = gather(shown, contest.at[-24:], lags[-24:])[0].tolist()
         answers = backtest(networks[row], shown, contest.at, lags)
         predictions[own] = contest.unscaled(declared, answers, scaler, rows=own, at=contest.at)
-        rebuilt["residuals"][name] = (contest.targets[row] - predictions[row]).tolist()
+    expected = transforms.forward(contest.counts(predictions), group.transform)
+    residuals = transforms.forward(counts[:, contest.at], group.transform) - expected
+    rebuilt["residuals"] = {f.variable.name: own.tolist() for f, own in zip(fitted, residuals, strict=True)}
     rebuilt["tests"] = _tests(group, fitted, contest, counts, predictions)
     evidence = Evidence([f.tests for f in fitted], step=group.interval, transform=group.transform)
     limits = np.array([limit(f.tail_probability, group.threshold.direction) for f in fitted])
@@ -77,15 +79,17 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
     return rebuilt
 
 
-def _contest(group: Group, counts: Floats, history: TimeRange) -> Contest:
+def _contest(group: Group, counts: Floats, history: TimeRange, fitted: Sequence[FittedVariable]) -> Contest:
+    departed = months.departures(months.as_table([f.month_days for f in fitted]), history.starts(), group.zone)
     return open_contest(
-        transforms.forward(counts, group.transform),
+        transforms.forward(months.without(counts, departed, group.transform), group.transform),
         np.isfinite(counts),
         starts=history.starts(),
         step=group.interval,
         zone=group.zone,
         transform=group.transform,
         warm=warm_up(entered(group.candidates).values(), group.interval),
+        departed=departed,
     )
 
 
@@ -147,6 +151,7 @@ def _judged(
         zone=group.zone,
         transform=group.transform,
         special=calendars.special(known.starts(), group.zone, group.holidays),
+        departed=months.departures(months.as_table([f.month_days for f in fitted]), known.starts(), group.zone),
     )
     panels = [
         Panel(

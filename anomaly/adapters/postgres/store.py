@@ -432,7 +432,7 @@ class PostgresStore(PostgresOutbox):
                 cursor,
                 "INSERT INTO fitted_variables (fit_id, variable_id, status, status_reason, candidate, slot, position, "
                 "seed, scaler_minimum, scaler_maximum, mae, choice, distribution, parameters, distribution_reason, "
-                "tail_probability, lower, upper, residuals, tests) VALUES %s",
+                "tail_probability, lower, upper, residuals, tests, month_days) VALUES %s",
                 [
                     (
                         fit_id,
@@ -455,6 +455,7 @@ class PostgresStore(PostgresOutbox):
                         float(f.upper),
                         [float(r) for r in f.residuals],
                         psycopg2.extras.Json(as_json(f.tests)),
+                        psycopg2.extras.Json({str(day): float(by) for day, by in f.month_days.items()}),
                     )
                     for f in fitted
                 ],
@@ -488,7 +489,7 @@ class PostgresStore(PostgresOutbox):
                 "SELECT v.id, v.name, v.type, v.first_interval, f.status, f.status_reason, f.candidate, f.slot, "
                 "f.position, f.seed, f.scaler_minimum, f.scaler_maximum, f.mae, f.choice, f.distribution, "
                 "f.parameters, f.distribution_reason, f.tail_probability, f.lower, f.upper, "
-                "CASE WHEN %s THEN array_to_string(f.residuals, ' ') ELSE '' END, f.tests "
+                "CASE WHEN %s THEN array_to_string(f.residuals, ' ') ELSE '' END, f.tests, f.month_days "
                 "FROM fitted_variables f JOIN variables v ON v.id = f.variable_id WHERE f.fit_id = %s "
                 'AND (%s::text[] IS NULL OR v.name = ANY(%s::text[])) ORDER BY v.name COLLATE "C"',
                 (residuals, fit_id, *(2 * [None if names is None else list(names)])),
@@ -514,6 +515,7 @@ class PostgresStore(PostgresOutbox):
                     upper=row[19],
                     residuals=np.array(row[20].split(), dtype=np.float32),
                     tests=from_json(row[21]),
+                    month_days={int(day): by for day, by in row[22].items()},
                 )
                 for row in cursor.fetchall()
             )
