@@ -26,6 +26,7 @@ from anomaly.ports import (
     Store,
 )
 from anomaly.ports.detectability import Detectability
+from anomaly.ports.diff_charts import DiffCharts
 from anomaly.ports.judgements import Judgements
 from anomaly.ports.labels import Labels
 from anomaly.ports.posts import Posts
@@ -73,6 +74,11 @@ class World:
         from anomaly.adapters.postgres.reviews import PostgresReviews
 
         return PostgresReviews(self.connection(DATABASE_CONNECTION).postgres_arguments())
+
+    def diff_charts(self) -> DiffCharts:
+        from anomaly.adapters.postgres.diff_charts import PostgresDiffCharts
+
+        return PostgresDiffCharts(self.connection(DATABASE_CONNECTION).postgres_arguments())
 
     def overviews(self) -> Overviews:
         from anomaly.adapters.postgres.review import PostgresOverviews

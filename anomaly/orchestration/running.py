@@ -224,6 +224,7 @@ def run_review(world: World, group: Group, fit_id: str, *, clock: Clock = utc_no
         golden=load_golden(world.settings.groups, group.name),
         links=review_links(world.settings, store.fit(fit_id)),
         labels=world.labels(),
+        diff_charts=world.diff_charts(),
         now=clock(),
     )
     return _record(store, group, "fit.review", history, done, began=began, at=clock())

@@ -62,6 +62,18 @@ def data(visiting: Callable[..., Any]) -> APIRouter:
             ],
         }
 
+    @router.get("/fit/{fit_id}/alert/{name}")
+    def of_diff(fit_id: str, name: str, visit: Visit = asking) -> dict[str, Any]:
+        """Counts around an alert that only one of two fits would tell, with what both say."""
+        fit = visit.overviews.fit(fit_id)
+        if fit is None:
+            raise HTTPException(404, f"There is no fit {fit_id!r}.")
+        group = visit.group(fit.group)
+        found = visit.world.diff_charts().chart(fit_id, name)
+        if found is None:
+            raise HTTPException(404, f"The review of fit {fit_id} has no chart {name!r}.")
+        return {**found, "zone": group.timezone}
+
     @router.get("/variable/{group_name}/{name:path}")
     def of_variable(
         group_name: str,

@@ -257,6 +257,7 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
             size=ROWS,
             run=visit.desk.runs.of_fit(group.name, fit_id) if visit.desk.runs else None,
             review=model_reviews.review(fit_id),
+            charted=visit.world.diff_charts().names(fit_id),
             verdict=model_reviews.verdict(fit_id),
             others=[other for other in visit.overviews.fits(found.group, limit=12) if other.id != fit_id],
             q=q,

@@ -34,6 +34,7 @@ from anomaly.exceptions import ArtifactCorruptedError, ArtifactMissingError, Inc
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.golden import Golden
 from anomaly.ports import ArtifactReader, Fit, FittedVariable, ForecasterLoader, ModelRegistry, Predictions, Store
+from anomaly.ports.diff_charts import DiffCharts
 from anomaly.ports.labels import Labels
 from anomaly.ports.reviews import (
     AlertDiff,
@@ -106,11 +107,15 @@ def review(
     golden: Sequence[Golden] = (),
     links: ReviewLinks | None = None,
     labels: Labels | None = None,
+    diff_charts: DiffCharts | None = None,
     now: datetime,
 ) -> ReviewReport:
     """Compares a registered fit with the champion, and makes its model version say so.
 
     A fit that is decided already keeps the review that it was decided by.
+
+    Args:
+        diff_charts: keeps what the charts of the alert diff show, for the page of the fit.
 
     Raises:
         IncompleteFitError: there is no such fit, or it is not registered.
@@ -147,6 +152,8 @@ def review(
         golden=_replayed(group, golden, fit, champion, within, before, after, store, suppose),
     )
     reviews.save(made)
+    if diff_charts is not None:
+        diff_charts.save(fit.id, drawn.charts)
     pictures = {
         "comparison.png": charts.comparison(_errors(fitted)),
         "alerts.png": charts.timeline(group, made),
@@ -287,6 +294,8 @@ class _Drawer:
     def __init__(self, group: Group, within: TimeRange, store: Store, before: Supposed | None, after: Supposed) -> None:
         self._group, self._within, self._store = group, within, store
         self._before, self._after = before, after
+        self.charts: dict[str, DiffChart] = {}
+        """What was drawn, by the picture's name."""
         self._by_name = {v.name: v for v in store.variables(group, left_out=True)}
 
     def charted(self, diff: AlertDiff, charts: ReviewCharts) -> tuple[AlertDiff, dict[str, bytes]]:
@@ -298,7 +307,8 @@ class _Drawer:
             named = list(alerts)
             for number, at in enumerate(sorted(worst), start=1):
                 name = f"{'appears' if appears else 'disappears'}-{number}.png"
-                pictures[name] = charts.alert(self._chart(alerts[at], appears=appears))
+                self.charts[name] = self._chart(alerts[at], appears=appears)
+                pictures[name] = charts.alert(self.charts[name])
                 named[at] = replace(alerts[at], chart=name)
             return tuple(named)
 

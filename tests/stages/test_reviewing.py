@@ -72,6 +72,15 @@ def test_the_first_fit_is_reviewed_with_the_alerts_that_it_would_have_told(place
     assert (review.champion, review.alerts.champion) == (None, None)
     assert [(a.start, set(a.variables)) for a in review.alerts.appearing] == [(START + OUTAGE * HOUR, {"a", "b"})]
     assert review.alerts.appearing[0].chart == "appears-1.png"
+    drawn = place.diff_charts.chart(fit.id, "appears-1.png")
+    assert drawn is not None
+    alert = review.alerts.appearing[0]
+    assert (drawn["appears"], drawn["span"]) == (True, [alert.start.timestamp(), alert.end.timestamp()])
+    assert [one["name"] for one in drawn["variables"]] == list(alert.variables)
+    for one in drawn["variables"]:
+        assert one["champion"] is None
+        odd = {one["t"][at] for at in one["challenger"]["anomalies"]}
+        assert {at for at in one["t"] if alert.start.timestamp() <= at < alert.end.timestamp()} & odd
     assert fit.reason == "on schedule"
 
 

@@ -13,6 +13,7 @@ from anomaly.adapters.artifacts import Artifacts
 from anomaly.adapters.checks import GreatExpectationsChecks
 from anomaly.adapters.mlflow_registry import MlflowRegistry
 from anomaly.adapters.model_cards import model_card
+from anomaly.adapters.postgres.diff_charts import PostgresDiffCharts
 from anomaly.adapters.postgres.reviews import PostgresReviews
 from anomaly.adapters.postgres.store import PostgresStore
 from anomaly.adapters.serving import load_forecaster
@@ -82,6 +83,10 @@ class Workplace:
     def reviews(self) -> PostgresReviews:
         return PostgresReviews(self.store._arguments)
 
+    @property
+    def diff_charts(self) -> PostgresDiffCharts:
+        return PostgresDiffCharts(self.store._arguments)
+
     def reviewed(self, hours: int, *, golden: Sequence[Golden] = (), reason: str = "") -> Fit:
         """Every step of a fit up to its review, without a decision."""
         fit = self.prepare(hours, reason=reason)
@@ -103,6 +108,7 @@ class Workplace:
             charts=review_charts,
             card=model_card,
             golden=golden,
+            diff_charts=self.diff_charts,
             now=START,
         )
 

@@ -401,6 +401,70 @@
     element.dataset.drawn = "true";
   };
 
+  // An alert that only one of two fits would tell: counts with what both expect, a panel per variable.
+  const nothing = (found) => new Array(found.t.length).fill(null);
+  const diffOptions = (one, found, element) => {
+    const fits = [one.champion, one.challenger].filter(Boolean);
+    const all = (name) => fits.flatMap((fit) => fit[name]);
+    const odd = (fit) => new Set(fit ? fit.anomalies : []);
+    const [before, after] = [odd(one.champion), odd(one.challenger)];
+    const words = (at) => {
+      const lines = [[momentWords(found.zone, one.t[at])], ["observed ", number(one.observed[at])]];
+      for (const [name, fit, hits] of [["champion", one.champion, before], ["challenger", one.challenger, after]]) {
+        if (!fit || fit.predicted[at] === null) continue;
+        lines.push([`${name} expects `, number(fit.predicted[at])]);
+        if (fit.lower[at] !== null) lines.push(["normal ", `${number(fit.lower[at])} to ${number(fit.upper[at])}`]);
+        if (hits.has(at)) lines.push(["an anomaly for the ", name]);
+      }
+      return lines;
+    };
+    const point = (name) => ({ ...dots(), points: { ...dots().points, fill: colour(name) } });
+    return {
+      width: widthOf(element),
+      height: 150,
+      legend: { show: false },
+      tzDate: local(found.zone),
+      scales: { x: { time: true }, y: { range: countRange({ observed: one.observed, predicted: all("predicted"), upper: all("upper") }) } },
+      axes: [timeAxis(found.zone), countAxis()],
+      cursor: { drag: { x: true, y: false }, points: { size: 6 } },
+      series: [
+        {},
+        line("transparent", 0), line("transparent", 0),
+        line("transparent", 0), line("transparent", 0),
+        line(colour("expected"), 1.5), line(colour("down"), 1.5), line(colour("observed"), 1.5),
+        point("expected"), point("down"),
+      ],
+      bands: [{ series: [1, 2], fill: colour("band") }, { series: [3, 4], fill: colour("band-challenger") }],
+      plugins: [spansPlugin([found.span]), hoverPlugin(words)],
+    };
+  };
+  const drawDiff = (element, found) => {
+    element.replaceChildren();
+    for (const one of found.variables) {
+      const panel = document.createElement("div");
+      panel.className = "panel";
+      panel.setAttribute("role", "img");
+      panel.setAttribute("aria-label", `Counts of ${one.name} with what champion and challenger expect`);
+      element.append(panel);
+      const of = (fit, name) => (fit ? fit[name] : nothing(one));
+      const hits = (fit) => {
+        const points = nothing(one);
+        for (const at of fit ? fit.anomalies : []) points[at] = one.observed[at];
+        return points;
+      };
+      const { champion, challenger } = one;
+      const data = [
+        one.t.map((t) => middle(t, found.step)),
+        of(champion, "upper"), of(champion, "lower"), of(challenger, "upper"), of(challenger, "lower"),
+        of(champion, "predicted"), of(challenger, "predicted"), one.observed,
+        hits(champion), hits(challenger),
+      ];
+      new uPlot(diffOptions(one, found, panel), data, panel);
+      label(panel, one.name);
+    }
+    element.dataset.drawn = "true";
+  };
+
   const load = async (element, address, then) => {
     try {
       const response = await fetch(address, { credentials: "same-origin" });
@@ -422,16 +486,19 @@
       everything.push([element, draw]);
       load(element, element.dataset.chart, draw);
     }
-    for (const element of document.querySelectorAll("[data-multiples]")) {
-      everything.push([element, drawMultiples]);
+    // What is further down is asked for when it is about to be seen.
+    const later = (element, address, how) => {
+      everything.push([element, how]);
       const seen = new IntersectionObserver((entries) => {
         if (entries.some((entry) => entry.isIntersecting)) {
           seen.disconnect();
-          load(element, element.dataset.multiples, drawMultiples);
+          load(element, address, how);
         }
       }, { rootMargin: "400px" });
       seen.observe(element);
-    }
+    };
+    for (const element of document.querySelectorAll("[data-multiples]")) later(element, element.dataset.multiples, drawMultiples);
+    for (const element of document.querySelectorAll("[data-diff]")) later(element, element.dataset.diff, drawDiff);
     const redraw = () => everything.forEach(([element, how]) => element.found && how(element, element.found));
     document.addEventListener("theme", redraw);
     let waiting;
