@@ -6,7 +6,7 @@ In: an `Explanation`. Out: rows for ``anomaly explain`` and for the variable's p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from anomaly.adapters.messages import departure_words, moment_words, return_period_words, span_words
 from anomaly.detection.evidence import ANY, at_turns
@@ -19,7 +19,7 @@ from anomaly.detection.explanations import (
     number,
     odds,
 )
-from anomaly.groups.model import TOTAL, Direction
+from anomaly.groups.model import TOTAL, Direction, Transform
 from anomaly.stages.explain import Compared, Explanation, Verdict
 
 Rows = Iterator[tuple[str, str]]
@@ -96,6 +96,27 @@ def forecast_by(found: Explanation) -> Rows:
                 "transform"
             ),
         )
+    if record.month_days:
+        yield "days of month", month_days_words(record.month_days, found.transform)
+
+
+def month_days_words(days: Mapping[int, float], transform: Transform) -> str:
+    """Such as ``the 25th +50 %, the last but one -20 %``."""
+    said = [
+        f"{_day(day)} {number(by) if transform is Transform.LINEAR else _share(by)}"
+        for day, by in sorted(days.items(), key=lambda item: (item[0] < 0, item[0]))
+    ]
+    return f"{', '.join(said)}: so they were in every month of the history"
+
+
+def _share(by: float) -> str:
+    return f"{math.expm1(by):+.0%}".replace("-", "\N{MINUS SIGN}")
+
+
+def _day(day: int) -> str:
+    if day == -1:
+        return "the last"
+    return f"day {day}" if day > 0 else f"{-day - 1} before the last"
 
 
 def tested_together(found: Explanation) -> Rows:

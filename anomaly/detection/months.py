@@ -6,10 +6,10 @@ interval of a range departs.
 
 A history of 60 to 90 days holds each day of the month two or three times. That is too little for a network, and
 enough for one number: a day's departure from the same weekday of the weeks around it, in the logarithm (of gauges:
-in their unit). It is believed only when the day departed in every month of the history, to the same side, each time
-beyond `CLEARLY` times what days of this variable usually depart. What happened on the same date twice by chance is
-rare at that size; what departs by less is lost in the scatter of a single interval anyway. Where a day has been
-anomalous, an incident may have been the reason, and it must have departed so in `MONTHS_IF_ANOMALOUS` months.
+in their unit). It is believed only when the day departed in every month of the history, to the same side, by about as
+much, and each time beyond `CLEARLY` times what days of this variable usually depart. What happened on the same date
+twice by chance is rare at that size; what departs by less is lost in the scatter of a single interval anyway. Where a
+day has been anomalous, an incident may have been the reason, and it must have departed in `MONTHS_IF_ANOMALOUS` months.
 
 The departure is taken out of the counts before anything is learned from them, and put back into predictions: neither
 baselines nor networks ever see it.
@@ -40,6 +40,8 @@ LONGEST = 31
 DAYS = 2 * LONGEST
 """Entries of a table: 31 days counted from the first of the month (0 is the first), then 31 from the last."""
 CLEARLY = 3.0
+ALIKE = 1 / 3
+"""Of the month in which it departed most: a day that departs by less in another month met an incident in the one."""
 LEAST_DEPARTURE = 0.02
 """Of the logarithm: what departs by less is not worth an entry."""
 MONTHS, MONTHS_IF_ANOMALOUS = 2, 3
@@ -150,7 +152,42 @@ def learned(
     for first_entry, number in ((0, first[begins]), (LONGEST, last[begins])):
         part = slice(first_entry, first_entry + LONGEST)
         table[:, part] = _believed(departed, struck, number, least, enough)
+    for row in np.flatnonzero(table[:, :LONGEST].any(axis=1) & table[:, LONGEST:].any(axis=1)):
+        table[row] = _told_apart(table[row], first[begins], last[begins])
     return table
+
+
+def _told_apart(row: Floats, first: Integers, last: Integers) -> Floats:
+    """A variable's table without what the other way to count explains better: the 25th to 27th of two months of 31 and
+    30 days are the sixth and fifth from the end, too. The longer run of days wins; of two that are equal, the one that
+    ends the month, and else the date.
+
+    Args:
+        row: (DAYS,)
+        first, last: (D,) days of the history, by both counts.
+    """
+    by_date, from_end = row[:LONGEST] != 0, row[LONGEST:] != 0
+    runs = _runs(by_date), _runs(from_end)
+    ends = np.logical_and.accumulate(from_end)  # the run that ends the month
+    kept = row.copy()
+    for n in np.flatnonzero(from_end):
+        rivals = first[last == n]
+        if by_date[rivals].all() and (runs[0][rivals].max(), not ends[n]) > (runs[1][n], False):
+            kept[LONGEST + n] = 0.0
+    for n in np.flatnonzero(by_date):
+        rivals = last[first == n]
+        if from_end[rivals].all() and (runs[1][rivals].max(), ends[rivals].all()) > (runs[0][n], False):
+            kept[n] = 0.0
+    return kept
+
+
+def _runs(there: Mask) -> Integers:
+    """(31,) how many entries side by side each one is part of; 0 where there is none."""
+    edges = np.flatnonzero(np.diff(there, prepend=False, append=False))
+    found = np.zeros(len(there), dtype=np.int64)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        found[begin:end] = end - begin
+    return found
 
 
 def _believed(departed: Floats, struck: Mask, number: Integers, least: Floats, enough: Mask) -> Floats:
@@ -163,7 +200,7 @@ def _believed(departed: Floats, struck: Mask, number: Integers, least: Floats, e
         least: (V,) departure that is clear.
         enough: (V,) variables that are known well enough.
     """
-    middle, weakest = np.zeros((2, len(departed), LONGEST))
+    middle, weakest, strongest = np.zeros((3, len(departed), LONGEST))
     times, needed = np.zeros((2, len(departed), LONGEST), dtype=np.int64)
     for n in np.unique(number):
         found = departed[:, number == n]
@@ -173,9 +210,10 @@ def _believed(departed: Floats, struck: Mask, number: Integers, least: Floats, e
         lowest, highest = low.min(axis=1), high.max(axis=1)
         nearest = np.where(lowest > 0, lowest, np.where(highest < 0, highest, 0.0))
         weakest[:, n] = np.where(there.any(axis=1), nearest, 0.0)
+        strongest[:, n] = np.where(there, np.abs(found), 0.0).max(axis=1)
         middle[:, n] = np.where(there, found, 0.0).sum(axis=1) / np.maximum(times[:, n], 1)
         needed[:, n] = np.where((struck[:, number == n] & there).any(axis=1), MONTHS_IF_ANOMALOUS, MONTHS)
-    clear = enough[:, None] & (np.abs(weakest) > least[:, None])
+    clear = enough[:, None] & (np.abs(weakest) > least[:, None]) & (np.abs(weakest) >= ALIKE * strongest)
     believed = clear & (times >= needed)
     for _ in range(2):  # beside a day that recurs, once is enough
         side = np.sign(middle) * believed

@@ -92,6 +92,31 @@ def test_a_network_learns_on_the_way_and_says_the_same_of_a_shorter_series() -> 
     assert_prefix(whole, shorter)
 
 
+def test_days_of_the_month_are_expected_once_two_months_have_shown_them() -> None:
+    first, hours = 60 * DAY, 86 * DAY  # from 4 November to 28 January
+    at = starts(hours)
+    dates = at.astype("datetime64[D]")
+    day = (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(int) + 1
+    payday = (day >= 25) & (day <= 27)
+    values = noise([200.0, 60.0], hours)
+    values[0, payday] = np.round(values[0, payday] * 1.8)
+    values[1, payday & (np.arange(hours) >= first)] *= 2
+
+    found = watched(values, first, refit=timedelta(days=60))
+
+    ((_, learned),) = found.learned
+    assert set(np.flatnonzero(learned.month_days[0])) == {24, 25, 26}
+    assert not learned.month_days[1].any()
+    later = payday & (np.arange(hours) >= first)
+    assert (found.kinds[0, later] == "").mean() > 0.97
+    assert (found.kinds[1, later] != "").mean() > 0.8, "a surge that no month has shown before is one"
+    assert found.predicted[0, later].mean() == pytest.approx(values[0, later].mean(), rel=0.08)
+    after = np.flatnonzero(later)[-1] + 1
+    assert (found.kinds[0, after : after + DAY] == "").all(), "the day after is ordinary again"
+    for until in (first + 21 * DAY + 5, first + 22 * DAY):
+        assert_prefix(found, watched(values[:, :until], first, refit=timedelta(days=60)))
+
+
 def test_variables_without_enough_history_wait_for_a_later_fit() -> None:
     first = 3 * WEEK
     values = noise([30.0, 30.0], first + 2 * WEEK)
