@@ -41,6 +41,10 @@ def _cron(expression: str) -> str:
     return expression
 
 
+def _or_never(written: Any) -> Any:
+    return None if written is False or written == "never" else written
+
+
 TimeZoneName = Annotated[str, AfterValidator(_known_zone)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -179,6 +183,8 @@ class Schedule(_Frozen):
     """Whether the scheduler runs every interval since `start`."""
     fit: Annotated[str, AfterValidator(_cron)] = "0 6 * * 1"
     """Cron expression, in the group's time zone, for fitting."""
+    detectability: Annotated[Annotated[str, AfterValidator(_cron)] | None, BeforeValidator(_or_never)] = "30 3 * * *"
+    """Cron expression, in the group's time zone, for measuring what each variable would notice; ``never`` for none."""
     delay: Duration = timedelta(minutes=5)
     """How long after the end of an interval it is first counted."""
 
@@ -199,10 +205,6 @@ class History(_Frozen):
 
 
 _CHANNEL = r"(#[\w-]+|[CG][A-Z0-9]{8,})"
-
-
-def _weekly_or_never(written: Any) -> Any:
-    return None if written is False or written == "never" else written
 
 
 _Route = Annotated[str, Field(pattern=f"^(digest|page|{_CHANNEL})$")]
@@ -280,7 +282,7 @@ class Slack(_Frozen):
     """Incidents less severe than this keep the quiet hours; ``never``: all of them do."""
     digest: TimeOfDay = time(8)
     """When the digest is posted, on the group's wall clock, on days that have something for it."""
-    weekly: Annotated[Weekly | None, BeforeValidator(_weekly_or_never)] = WeeklyMoment(day=0, at=time(9))
+    weekly: Annotated[Weekly | None, BeforeValidator(_or_never)] = WeeklyMoment(day=0, at=time(9))
     """When the week's account of what was promised and observed is posted; ``never`` for none."""
     digest_below: Annotated[float, Field(ge=0, le=1)] = 0.2
     """With enough labels, new incidents get a rank in [0, 1]: how likely people would call them real. Lower ranks than

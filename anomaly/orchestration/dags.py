@@ -1,4 +1,5 @@
-"""A group in, its two DAGs out: one that updates, predicts and alerts, and one that fits.
+"""A group in, its DAGs out: one that updates, predicts and alerts, one that fits, and one that measures every night what
+would be noticed (`anomaly.orchestration.measuring`), unless the group's file says never.
 
 The tasks import, wire, call one stage and return its report; data travels through the stores. What is heavy is
 imported by the stages when they run, so that parsing stays light. A task's docstring is its page in the UI.
@@ -18,6 +19,7 @@ from anomaly.groups.model import PromotionMode
 from anomaly.orchestration import running
 from anomaly.orchestration.assets import GroupAssets, tell
 from anomaly.orchestration.connections import airflow_world
+from anomaly.orchestration.measuring import detectability_dag
 from anomaly.orchestration.pages import fit_page, watch_page
 from anomaly.orchestration.ranges import chosen_range, chosen_until, parse_moment, plain
 from anomaly.orchestration.retries import RETRIES
@@ -43,9 +45,17 @@ What comes first counts; without an answer in time the challenger is rejected.
 """
 
 
-def group_dags(group: Group) -> tuple[DAG, DAG]:
-    """``anomaly.<group>`` and ``anomaly.<group>.fit``."""
-    return with_review_links(watch_dag(group)), with_review_links(fit_dag(group))
+def group_dags(group: Group) -> tuple[DAG, ...]:
+    """``anomaly.<group>``, ``anomaly.<group>.fit`` and, if it is wanted, ``anomaly.<group>.detectability``."""
+    made = [watch_dag(group), fit_dag(group)]
+    if group.schedule.detectability is not None:
+        made.append(detectability_dag(group, group.schedule.detectability, tags=_tags(group)))
+    return tuple(map(with_review_links, made))
+
+
+def is_of(dag_id: str, group: Group) -> bool:
+    """Whether a DAG is one of the group's."""
+    return dag_id.split(".")[:2] == ["anomaly", group.name]
 
 
 def watch_dag(group: Group) -> DAG:

@@ -90,6 +90,24 @@ A new group has no counts yet: before its first fit, run `anomaly.{group.name}` 
 """
 
 
+def detectability_page(group: Group, cron: str) -> str:
+    return f"""\
+# {group.name}: what would go unnoticed
+
+{_about(group)}
+
+Runs at `{cron}` ({group.timezone}). **measure** puts drops, surges, silence, frozen counts and delays into copies of
+the latest four weeks of counts, and asks the champion which of them it would notice within a day, and how soon. The
+result is on the page of each variable, and the blind ones are on the page of the group;
+`anomaly detectability {group.name}` shows the same. Nothing else is changed, and nobody is told.
+
+It takes about half a second per variable of an hourly group. `schedule.detectability` in the group's file says when,
+or `never`.
+
+{_policy(group)}
+"""
+
+
 def _on_drift(group: Group) -> str:
     return ", and when the residuals have drifted" if group.retraining.on_drift else ""
 

@@ -1,7 +1,7 @@
 """From a task instance to its review page: a button in the Airflow UI, made when the task ends.
 
 A task of the watching DAG leads to its group's page, with the heatmap up to the end of the run's range; a task of the
-fitting DAG to its fit's page.
+fitting DAG to its fit's page; the one that measures what would be noticed to the group's page with its blind variables.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from airflow.sdk import DAG, BaseOperatorLink
 
 from anomaly.adapters.settings import Settings
+from anomaly.orchestration.measuring import SUFFIX
 from anomaly.orchestration.review_addresses import framed_address
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ def page_of(dag_id: str, fit_id: str | None, until: str | None) -> str:
     """Path of the page that a task of the DAG leads to.
 
     Args:
-        dag_id: ``anomaly.<group>`` or ``anomaly.<group>.fit``.
+        dag_id: ``anomaly.<group>``, ``anomaly.<group>.fit`` or ``anomaly.<group>.detectability``.
         fit_id: of a fit that the task works on.
         until: end of the run's range, ISO 8601.
     """
-    group = dag_id.removeprefix(GROUPS_DAG).removesuffix(".fit")
+    group, _, part = dag_id.removeprefix(GROUPS_DAG).partition(".")
     if fit_id:
         return f"fits/{quote(fit_id, safe='')}"
+    if part == SUFFIX:
+        return f"groups/{group}#blind"
     return f"groups/{group}" + (f"?until={quote(until, safe='')}" if until else "")
 
 

@@ -114,6 +114,8 @@ if "anomaly.carriers" in bag.dags and "anomaly.airports" in bag.dags:
             "ended": scheduled("anomaly.carriers", moment("2014-01-01T05:00Z"), catchup=True),
             "ended, no catch-up": scheduled("anomaly.carriers", None, catchup=False),
             "fit": scheduled("anomaly.carriers.fit", moment("2013-02-11T11:00Z"), catchup=True),
+            "measured": scheduled("anomaly.carriers.detectability", moment("2013-02-11T08:30Z"), catchup=True),
+            "measured, ended": scheduled("anomaly.carriers.detectability", moment("2014-01-01T08:30Z"), catchup=True),
             "fit, ended": scheduled("anomaly.carriers.fit", moment("2014-01-01T05:00Z"), catchup=True),
         },
         "backfill": backfilled("anomaly.airports", moment("2013-02-08T10:00Z"), moment("2013-02-08T12:00Z")),

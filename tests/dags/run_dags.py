@@ -19,9 +19,9 @@ from sqlalchemy import select
 
 import anomaly.stages
 from anomaly.adapters.settings import Settings
-from anomaly.exceptions import ConfigurationError, SourceUnavailableError
+from anomaly.exceptions import ConfigurationError, IncompleteFitError, SourceUnavailableError
 from anomaly.groups import load_group
-from anomaly.orchestration import dags
+from anomaly.orchestration import dags, measuring
 from anomaly.orchestration.connections import airflow_connection
 from anomaly.ports import Fit
 
@@ -118,11 +118,12 @@ world = SimpleNamespace(
         (
             *("source", "checks", "artifacts", "forecaster", "registry", "charts", "fit_charts", "chart_store"),
             *("channel", "reviews", "labels", "judgements", "posts", "rankings", "ranking_registry"),
+            *("diff_charts", "detectability"),
         ),
         nothing,
     ),
 )
-vars(dags)["airflow_world"] = lambda: world
+vars(dags)["airflow_world"] = vars(measuring)["airflow_world"] = lambda: world
 
 group = load_group(Settings.from_environment().groups / "carriers.yaml")
 
@@ -190,6 +191,23 @@ found["a fit after the end"] = run("anomaly.carriers.fit", {})
 stubs.fit.promote = noted("promote", promoted=False)
 found["a rejected fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 stubs.update.update = looked_up_first
+
+within = group.range(datetime(2013, 1, 1, 5, tzinfo=UTC), datetime(2013, 2, 3, 5, tzinfo=UTC))
+
+
+def measured(_group: Any, *, days: int, **_: Any) -> Any:
+    calls.append(["measure", days])
+    if failures.get("measure"):
+        raise failures["measure"].pop(0)
+    report = Report(variables=9, blind=1)
+    vars(report)["within"] = within
+    return report
+
+
+stubs.detectability = SimpleNamespace(measure=measured, DAYS=28, DetectabilityReport=Report)
+found["a measurement"] = run("anomaly.carriers.detectability", {})
+failures["measure"] = [IncompleteFitError("group 'carriers' has no champion to ask")]
+found["a measurement without a champion"] = run("anomaly.carriers.detectability", {})
 found["connections"] = run("anomaly.carriers", conf) | {"lookups": lookups}
 logging.shutdown()
 Path(sys.argv[1]).write_text(json.dumps(found, default=str))

@@ -1,4 +1,4 @@
-"""The DAG files: one pair of DAGs per group file, light to parse, and no group hurt by another's mistake."""
+"""The DAG files: three DAGs per group file, light to parse, and no group hurt by another's mistake."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def spoiled(airflow_script: AirflowScript, tmp_path_factory: pytest.TempPathFact
     for path in GROUPS.glob("*.yaml"):
         shutil.copy(path, groups)
     carriers = (GROUPS / "carriers.yaml").read_text()
-    (groups / "more.yaml").write_text(carriers)
+    assert "\nschedule:\n" in carriers
+    (groups / "more.yaml").write_text(carriers.replace("\nschedule:\n", "\nschedule:\n  detectability: never\n"))
     (groups / "wrong.yaml").write_text(carriers.replace("owner: flight-data", "ownr: me").replace("1h", "7min"))
     return airflow_script("describe_dags.py", ANOMALY_GROUPS=str(groups))
 
@@ -42,13 +43,14 @@ def test_parsing_imports_nothing_heavy(parsed: Any) -> None:
     assert "anomaly" in added
 
 
-def test_every_group_file_makes_two_dags(parsed: Any) -> None:
-    assert parsed["dags"] == 2 * len(list(GROUPS.glob("*.yaml")))
+def test_every_group_file_makes_three_dags(parsed: Any) -> None:
+    assert parsed["dags"] == 3 * len(list(GROUPS.glob("*.yaml")))
 
 
 def test_adding_a_file_adds_its_dags_and_a_file_with_mistakes_costs_only_its_own(spoiled: Any) -> None:
-    good = {"more", *(path.stem for path in GROUPS.glob("*.yaml"))}
-    assert set(spoiled["dags"]) == {f"anomaly.{name}{part}" for name in good for part in ("", ".fit")}
+    sample = {path.stem for path in GROUPS.glob("*.yaml")}
+    wanted = {f"anomaly.{name}{part}" for name in sample for part in ("", ".fit", ".detectability")}
+    assert set(spoiled["dags"]) == {*wanted, "anomaly.more", "anomaly.more.fit"}  # which never measures
 
 
 def test_the_mistakes_of_a_group_file_are_an_import_error_that_lists_them_all(spoiled: Any) -> None:

@@ -135,3 +135,15 @@ def test_the_log_tells_what_was_done(ran: Any) -> None:
     assert "update of group carriers begins for [2013-01-01 05:00, 2013-02-03 05:00) UTC." in ran["log"]
     assert "update of group carriers took 0.0 s." in ran["log"]
     assert "Trying again cannot help until somebody changes something." in ran["log"]
+
+
+def test_what_would_be_noticed_is_measured_over_four_weeks(ran: Any) -> None:
+    run = ran["a measurement"]
+    assert (run["state"], run["calls"]) == ("success", [["measure", 28]])
+    assert run["xcom"]["measure.return_value"] == {"variables": 9, "blind": 1}
+    assert run["xcom"]["measure.review_page"].endswith("/groups/carriers#blind")
+
+
+def test_a_group_that_nobody_has_fitted_yet_is_not_measured_and_that_is_no_failure(ran: Any) -> None:
+    assert states(ran["a measurement without a champion"]) == {"measure": ("skipped", 1)}
+    assert "has no champion to ask" in ran["log"]

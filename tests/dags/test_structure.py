@@ -73,6 +73,16 @@ def test_a_page_says_what_is_watched_where_and_how_to_run_a_range(watch: Any, fi
         assert words in fit["doc"]
 
 
+def test_what_would_be_noticed_is_measured_every_night_in_the_zone_of_the_group(found: Any) -> None:
+    measuring = found["dags"]["anomaly.carriers.detectability"]
+    assert list(measuring["tasks"]) == ["measure"]
+    assert measuring["tags"] == ["anomaly", "detectability", "flights", "sample"]
+    assert (measuring["catchup"], measuring["max_active_runs"]) == (False, 1)
+    assert "Runs at `30 3 * * *` (America/New_York)" in measuring["doc"]
+    assert found["next"]["measured"]["run_after"] == "2013-02-12T08:30:00+00:00"
+    assert found["next"]["measured, ended"] is None
+
+
 def test_every_task_explains_itself(found: Any) -> None:
     for dag in found["dags"].values():
         for name, task in dag["tasks"].items():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from anomaly.orchestration.review_addresses import framed_address, framed_path, sign_in_path
+from anomaly.orchestration.review_links import page_of
 from anomaly.orchestration.review_mount import MadeWhenAsked
 
 
@@ -55,3 +56,18 @@ def test_an_application_is_made_once_at_its_first_request() -> None:
 )
 def test_people_sign_in_below_airflows_base_path(airflow: str, path: str) -> None:
     assert sign_in_path(airflow) == path
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "fit_id", "until", "path"),
+    [
+        ("anomaly.orders", None, "2026-01-01T00:00:00+00:00", "groups/orders?until=2026-01-01T00%3A00%3A00%2B00%3A00"),
+        ("anomaly.orders.fit", "fit/1", None, "fits/fit%2F1"),
+        ("anomaly.orders.fit", None, None, "groups/orders"),
+        ("anomaly.orders.detectability", None, "2026-01-01T00:00:00+00:00", "groups/orders#blind"),
+    ],
+)
+def test_a_tasks_button_leads_to_the_page_of_what_it_did(
+    dag_id: str, fit_id: str | None, until: str | None, path: str
+) -> None:
+    assert page_of(dag_id, fit_id, until) == path
