@@ -267,13 +267,15 @@ def _golden_lines(facts: _Facts) -> list[str]:
     real = [g for g in golden if g.golden.word == "real"]
     others = [g for g in golden if g.golden.word != "real"]
     lost, back = [g for g in real if g.lost], [g for g in others if g.back]
+    missed = [g for g in real if g.missed]
     unknown = sum(g.challenger is None for g in golden)
     head = (
         f"{len(real)} confirmed, **{len(lost)} lost**; {len(others)} known false alarms, **{len(back)} come back**"
+        + (f"; {len(missed)} confirmed not found, and no champion that would" if missed else "")
         + (f"; {unknown} cannot be replayed for want of counts" if unknown else "")
         + "."
     )
-    rows = [_golden_row(g, facts) for g in (*lost, *back)][: facts.listed]
+    rows = [_golden_row(g, facts) for g in (*lost, *missed, *back)][: facts.listed]
     table = "\n\n" + _table(("when", "said", "variables", "champion", "this fit"), rows) if rows else ""
     return [f"## Golden incidents\n\n{head}{table}"]
 

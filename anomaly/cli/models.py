@@ -78,8 +78,8 @@ def diff(
         if listed:
             _print(_alerts(chosen, title, listed))
     for one in review.golden:
-        if one.lost or one.back:
-            what = "LOST" if one.lost else "comes back"
+        if one.lost or one.missed or one.back:
+            what = "LOST" if one.lost else "not found" if one.missed else "comes back"
             typer.echo(
                 f"{what}: {one.golden.word} of {_local(chosen, one.golden.start)}: {', '.join(one.golden.variables)}"
             )

@@ -301,7 +301,7 @@ def question(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now)
     """
     from anomaly.adapters.model_cards import approval_body
     from anomaly.stages.promotion import objections
-    from anomaly.stages.serving import said_in_registry
+    from anomaly.stages.serving import said_in_registry, with_objections
 
     store, reviews, now = world.store(), world.reviews(), clock()
     fit, review = store.fit(fit_id), reviews.review(fit_id)
@@ -309,13 +309,12 @@ def question(world: World, group: Group, fit_id: str, *, clock: Clock = utc_now)
         raise IncompleteFitError(f"fit {fit_id!r} of group {group.name!r} has no review yet; run its task review first")
     if fit.state != "registered":
         return Question(answered=True, said=f"version {fit.model_version} is {fit.state} already")
-    verdict = reviews.verdict(fit.id)
+    verdict, against = reviews.verdict(fit.id), objections(group, fit, store, review)
     if verdict is None:
         heard = said_in_registry(group, fit, registry=world.registry(), now=now)
-        verdict = reviews.decide(heard) if heard else None
+        verdict = reviews.decide(with_objections(heard, against)) if heard else None
     if verdict is not None:
         return Question(answered=True, said=f"{verdict.who} {verdict.word} it ({verdict.via})")
-    against = objections(group, fit, store, review)
     final = [o.said for o in against if o.final]
     if final:
         return Question(answered=True, said=f"no approval helps: {'; '.join(final)}")

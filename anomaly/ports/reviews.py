@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -125,8 +125,13 @@ class Replayed:
 
     @property
     def lost(self) -> bool:
-        """A confirmed incident that the challenger misses and the champion, if there is one, tells."""
-        return self.golden.word == "real" and self.challenger is False and self.champion is not False
+        """A confirmed incident that the challenger misses and the champion tells."""
+        return self.golden.word == "real" and self.challenger is False and self.champion is True
+
+    @property
+    def missed(self) -> bool:
+        """A confirmed incident that the challenger misses where there is no champion to lose it against."""
+        return self.golden.word == "real" and self.challenger is False and self.champion is None
 
     @property
     def back(self) -> bool:
@@ -192,6 +197,10 @@ class DriftCheck:
     """Whether it asks for a fit."""
     said: str
     at: datetime
+
+    def answered_by(self, fits: Iterable[Fit]) -> Fit | None:
+        """The first of the fits that has learned, or is learning, from what was looked at; None while none has."""
+        return next((fit for fit in fits if fit.history.end >= self.end), None)
 
 
 class Reviews(Protocol):

@@ -4,11 +4,17 @@ In: the group's champion, what it said of the latest weeks, and the model regist
 ``champion`` was moved (`anomaly.stages.serving`), and, once a day, a look at the residuals (`anomaly.detection.drift`).
 When more variables have drifted than the group's policy bears, a fit is asked for: at most once in the time that the
 policy says, so that a fit that does not help is not repeated every day.
+
+**Asked for at least once, fitted once.** The look is kept before anybody has heard of it, and whoever passes it on can
+die in between. So a question counts as asked only when a fit has begun that learns from what was looked at. Until
+then, looking again at the same intervals (a task that is tried again) asks again, and so does the next day's look. The
+other way round, a fit that is asked for twice begins once: `still_asked` says so to the second one.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,6 +51,8 @@ class LookReport:
     drifted: int
     asks_for_fit: bool
     said: str
+    until: str | None = None
+    """End of what was looked at, if that asks for a fit: whoever begins it passes this to `still_asked`."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,7 +70,9 @@ def look_after(
         registry: None, or one that does not answer, is no reason to fail: judging does not need it.
     """
     said, moved, version = [], False, None
-    if registry is not None:
+    if registry is None:
+        said.append("MLFLOW_TRACKING_URI is not set, so nobody asked the model registry whether its alias was moved")
+    else:
         try:
             handover = follow(group, store=store, reviews=reviews, registry=registry, now=now)
             moved, version = handover.changed, handover.model_version
@@ -76,17 +86,44 @@ def look_after(
     if check is not None:
         reviews.save_drift(check)
         said.append(check.said)
+    asking = check if check is not None and check.asked else _asked_in_vain(group, store, reviews)
+    if asking is not None and asking is not check:
+        said.append(f"{asking.said}; no fit has begun since that was found")
+    found = check or asking
     report = LookReport(
         model_version=champion.model_version if champion else version,
         moved=moved,
         checked=check is not None,
-        variables=check.variables if check else 0,
-        drifted=len(check.drifted) if check else 0,
-        asks_for_fit=check.asked if check else False,
+        variables=found.variables if found else 0,
+        drifted=len(found.drifted) if found else 0,
+        asks_for_fit=asking is not None,
         said="; ".join(said) or "nothing to do",
+        until=asking.end.isoformat() if asking else None,
     )
     log.info("%s: %s", group.name, report)
     return report
+
+
+def still_asked(group: Group, asked_until: datetime, until: datetime, *, reviews: Reviews) -> str:
+    """'' if a fit that drift asks for is still wanted; else which other one has begun, in words.
+
+    Args:
+        asked_until: end of what was looked at.
+        until: end of the history of the fit that would begin. Its own earlier try is no other fit.
+    """
+    others = [fit for fit in reviews.fits(group) if fit.history.end >= asked_until and fit.history.end != until]
+    if not others:
+        return ""
+    return f"fit {others[0].id} has begun already for what drifted by {asked_until.isoformat()}: {others[0].reason}"
+
+
+def _asked_in_vain(group: Group, store: Store, reviews: Reviews) -> DriftCheck | None:
+    """The look at what is judged up to now, if it asked for a fit and none has begun; None if there is none."""
+    latest = store.predicted_until(group)
+    if latest is None or not group.retraining.on_drift:
+        return None
+    same = [c for c in reviews.drift_checks(group, limit=1) if c.asked and c.end == latest + group.interval]
+    return same[0] if same and same[0].answered_by(reviews.fits(group)) is None else None
 
 
 def _look(group: Group, champion: Fit, store: Store, reviews: Reviews, now: datetime) -> DriftCheck | None:
@@ -105,7 +142,7 @@ def _look(group: Group, champion: Fit, store: Store, reviews: Reviews, now: date
     within = TimeRange(start, end, group.interval)
     names, looked_at = _drifted(group, champion, within, store)
     asked = len(names) > group.retraining.drifted_variables * looked_at and not _asked_lately(
-        group, champion, checks, end
+        group, champion, checks, reviews.fits(group), end
     )
     return DriftCheck(
         group=group.name,
@@ -154,8 +191,10 @@ def _whole_weeks(residuals: Any, group: Group) -> Any:
     return residuals[-(len(residuals) // week) * week :] if len(residuals) >= week else residuals
 
 
-def _asked_lately(group: Group, champion: Fit, checks: tuple[DriftCheck, ...], end: datetime) -> bool:
-    asked = [check.end for check in checks if check.asked]
+def _asked_lately(
+    group: Group, champion: Fit, checks: Sequence[DriftCheck], fits: Sequence[Fit], end: datetime
+) -> bool:
+    asked = [check.end for check in checks if check.asked and check.answered_by(fits)]
     return end - max([champion.history.end, *asked]) < group.retraining.at_most_every
 
 

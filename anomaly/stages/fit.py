@@ -49,15 +49,15 @@ from anomaly.ports import (
     Variable,
 )
 from anomaly.ports.labels import Labels
-from anomaly.ports.reviews import Reviews, Verdict
+from anomaly.ports.reviews import Review, Reviews, Verdict
 from anomaly.stages.champions import champion_on
 from anomaly.stages.judging import judging
 from anomaly.stages.labelled import relearned, taught
 from anomaly.stages.memory import felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
-from anomaly.stages.promotion import decide, first_not_judged
+from anomaly.stages.promotion import decide, first_not_judged, objections
 from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, measure_of, variable_seed
-from anomaly.stages.serving import hand_over, said_in_registry, tell_registry
+from anomaly.stages.serving import hand_over, said_in_registry, tell_registry, with_objections
 
 log = logging.getLogger(__name__)
 
@@ -611,8 +611,9 @@ def promote(
     reason, waits = "that was decided before", False
     if fit.state == "registered":
         at = now or fit.history.end
-        verdict = _verdict(group, fit, registry, reviews, at)
-        decision = decide(group, fit, store, review=reviews.review(fit.id) if reviews else None, verdict=verdict)
+        review = reviews.review(fit.id) if reviews else None
+        verdict = _verdict(group, fit, review, store, registry, reviews, at)
+        decision = decide(group, fit, store, review=review, verdict=verdict)
         reason, waits = decision.reason, decision.waits and not last_call
         if decision.serves_from is not None:
             begin = _hand_over(group, fit, reason, verdict, store, registry, reviews, at)
@@ -637,14 +638,23 @@ def promote(
     return report
 
 
-def _verdict(group: Group, fit: Fit, registry: ModelRegistry, reviews: Reviews | None, at: datetime) -> Verdict | None:
+def _verdict(
+    group: Group,
+    fit: Fit,
+    review: Review | None,
+    store: Store,
+    registry: ModelRegistry,
+    reviews: Reviews | None,
+    at: datetime,
+) -> Verdict | None:
     """What a person has said, here or in the registry; the first word holds."""
     if reviews is None:
         return None
     known = reviews.verdict(fit.id)
     if known is None and group.promotion.mode is PromotionMode.REVIEWED:
         found = said_in_registry(group, fit, registry=registry, now=at)
-        known = reviews.decide(found) if found else None
+        if found is not None:
+            known = reviews.decide(with_objections(found, objections(group, fit, store, review)))
     return known
 
 

@@ -6,6 +6,9 @@ worse, it loses a confirmed incident, or (where the group's policy says so) it b
 person who approves it has seen the second, third and fifth, and overrules them; a lost incident and a newer champion
 stay in the way, until somebody promotes the version by its number.
 
+One can only lose what one has. Without a champion, a confirmed incident that the first fit does not find is a finding
+for whoever reviews it, and no more: nothing that serves would find it instead.
+
 Errors are compared per variable, as ratios: rare variables are measured by Poisson deviance and all others by mean
 absolute error in the transform, and a median over both would be a number without a unit.
 """
@@ -20,6 +23,7 @@ import numpy as np
 
 from anomaly.detection.choosing import CHAMPION, MARGIN
 from anomaly.groups import Group, TimeRange
+from anomaly.groups.golden import Golden
 from anomaly.groups.model import FalseAlarms, PromotionMode
 from anomaly.ports import Fit, FittedVariable, Store
 from anomaly.ports.reviews import Comparison, Measure, Review, Side, VariableErrors, Verdict
@@ -48,6 +52,8 @@ class Objection:
     said: str
     final: bool
     """Whether it stands even when somebody approves."""
+    blocks: bool = True
+    """Whether a fit is rejected for it where nobody reviews; otherwise it serves, and this is said of it."""
 
 
 def decide(
@@ -68,15 +74,15 @@ def decide(
         return Decision(None, f"{_said_by(verdict, 'rejected')}")
     approved = verdict is not None
     standing = [o for o in against if o.final or not approved]
-    blocking = [o for o in standing if o.final or group.promotion.mode is PromotionMode.AUTOMATIC]
+    blocking = [o for o in standing if o.final or (group.promotion.mode is PromotionMode.AUTOMATIC and o.blocks)]
     if blocking:
         return Decision(None, "; ".join(o.said for o in blocking))
     if verdict is not None:
         return Decision(serves_from, _said_by(verdict, "approved"))
+    noted = f"; it {'; it '.join(_plain(o.said) for o in standing)}" if standing else ""
     if group.promotion.mode is PromotionMode.REVIEWED:
-        noted = f"; it {'; it '.join(_plain(o.said) for o in standing)}" if standing else ""
         return Decision(None, f"it waits for a review{noted}", waits=True)
-    return Decision(serves_from, in_sum(compared(store.fitted(fit.id)), group))
+    return Decision(serves_from, f"{in_sum(compared(store.fitted(fit.id)), group)}{noted}")
 
 
 def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> tuple[Objection, ...]:
@@ -106,18 +112,25 @@ def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> t
         found.append(Objection(in_sum(comparison, group), final=False))
     back = [g.golden for g in review.golden if g.back] if review else []
     if back and group.promotion.golden_false_alarms is FalseAlarms.BLOCK:
-        found.append(Objection(f"it brings {len(back)} known {_alarms(len(back))} back", final=False))
+        said = f"it brings {len(back)} known {_alarms(len(back))} back"
+        found.append(Objection(said, final=False, blocks=review is not None and review.champion is not None))
+    missed = [g.golden for g in review.golden if g.missed] if review else []
+    if missed:
+        said = f"it does not find {_of_the_golden_file(missed)}; there is no champion that would"
+        found.append(Objection(said, final=False, blocks=False))
     return tuple(found)
 
 
 def lost_incidents(review: Review) -> str:
     """Which confirmed incidents a challenger loses, in words; '' when it loses none."""
     lost = [g.golden for g in review.golden if g.lost]
-    if not lost:
-        return ""
-    first = lost[0]
+    return f"it loses {_of_the_golden_file(lost)}" if lost else ""
+
+
+def _of_the_golden_file(incidents: Sequence[Golden]) -> str:
+    first = incidents[0]
     return (
-        f"it loses {len(lost)} confirmed {_incidents(len(lost))} of the golden file, the first of "
+        f"{len(incidents)} confirmed {_incidents(len(incidents))} of the golden file, the first of "
         f"{first.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({', '.join(first.variables[:_NAMED])})"
     )
 

@@ -21,7 +21,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -129,10 +130,13 @@ def review(
     if known is not None and fit.state != "registered":
         return _report(group, fit, known, store)
 
+    loaded = _Loaded(store, artifacts, forecaster)
+
     def suppose(which: Fit, within: TimeRange) -> Supposed:
         return Supposed(
-            group, which, within, store=store, artifacts=artifacts, forecaster=forecaster, labels=labels, now=now
-        )
+            group, which, within, store=cast("Store", loaded), artifacts=loaded, forecaster=loaded.forecaster,
+            labels=labels, now=now,
+        )  # fmt: skip
 
     champion = serving_at(group, fit, first_not_judged(group, fit, store), store)
     fitted = store.fitted(fit.id)
@@ -172,6 +176,32 @@ def review(
     report = _report(group, fit, made, store)
     log.info("%s: %s", group.name, report)
     return report
+
+
+class _Loaded:
+    """Ports `Store`, `ArtifactReader` and `ForecasterLoader` that load each fit once, however often it judges.
+
+    A golden file may name dozens of incidents, and each is judged in its own time by both fits.
+    """
+
+    def __init__(self, store: Store, artifacts: ArtifactReader, forecaster: ForecasterLoader) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self.forecaster: ForecasterLoader = cache(forecaster)  # by the bytes, whose hash Python computes once
+        self.network_files = cache(store.network_files)
+        self._fitted = cache(store.fitted)
+        self._read = cache(lambda uri, sha256: artifacts.read(uri, sha256=sha256))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def fitted(self, fit_id: str) -> tuple[FittedVariable, ...]:
+        """As predict asks for it: all variables, without residuals."""
+        return self._fitted(fit_id)
+
+    def read(self, uri: str, *, sha256: str) -> bytes:
+        content: bytes = self._read(uri, sha256)
+        return content
 
 
 def _champions_view(

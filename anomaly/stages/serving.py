@@ -6,15 +6,16 @@ what is judged follows from it alone. The alias is for people. When the registry
 noted as not told, judging goes on with the new champion, and the next run of anything here moves the alias.
 
 An alias that was told and points elsewhere was moved by hand. That is a decision, too: `follow` makes it serve from
-the next interval on. Only to a challenger that loses a confirmed incident it is not: the alias goes back, and whoever
-means it promotes the version by its number.
+the next interval on, and keeps with the decision what the version's review says against it. Two things it is not. A
+version that has no review yet waits for it: nobody has seen what it would change. From a challenger that loses a
+confirmed incident the alias goes back. Whoever means it all the same promotes the version by its number.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,12 +24,14 @@ from anomaly.groups import Group
 from anomaly.ports import ArtifactReader, Fit, ModelRegistry, Store
 from anomaly.ports.reviews import DecidedVia, Reviews, ServedVia, Serving, Verdict
 from anomaly.stages.judging import judging
-from anomaly.stages.promotion import first_not_judged, lost_incidents
+from anomaly.stages.promotion import Objection, first_not_judged, lost_incidents, objections
 
 log = logging.getLogger(__name__)
 
 ALL_FITS = 100_000
 """One may go back to a fit however old it is."""
+NOBODY_KNOWN = "somebody in MLflow"
+"""Who moved an alias: MLflow does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +214,8 @@ def follow(group: Group, *, store: Store, reviews: Reviews, registry: ModelRegis
     """Completes what the registry was not told, and lets serve what somebody moved the alias to by hand.
 
     An alias that somebody deleted is set again. One that points to a version of no fit of this group is left alone,
-    with a warning: nothing is known of it that one could judge with. One that points to a challenger that loses a
-    confirmed incident is taken back.
+    with a warning: nothing is known of it that one could judge with. So is one that points to a challenger without a
+    review, until it has one. One that points to a challenger that loses a confirmed incident is taken back.
 
     Raises:
         RegistryUnavailableError: nothing is known then, and nothing changed.
@@ -229,20 +232,43 @@ def follow(group: Group, *, store: Store, reviews: Reviews, registry: ModelRegis
     if fit is None:
         log.warning("%s: the alias champion points to version %s, which no fit made", group.name, pointed)
         return _unchanged(group, champion, f"the alias points to version {pointed}, which no fit made")
+    why = "the alias champion was moved by hand"
+    if fit.state == "promoted":
+        return _by_hand(
+            group, fit, why=why, who=NOBODY_KNOWN, via="mlflow", store=store, reviews=reviews, registry=registry,
+            now=now,
+        )  # fmt: skip
     review = reviews.review(fit.id)
-    lost = lost_incidents(review) if review is not None and fit.state != "promoted" else ""
+    if review is None:
+        waits = f"the alias points to version {pointed}, which has no review yet and waits for it; to let it serve now"
+        log.warning("%s: %s run: anomaly models promote %s %s", group.name, waits, group.name, pointed)
+        return _unchanged(group, champion, f"{waits} run: anomaly models promote {group.name} {pointed}")
+    lost = lost_incidents(review)
     if lost:
         if version is not None:
             registry.promote(group, version)
         registry.tag(group, pointed, {"decision": f"the alias champion was taken back from it: {lost}"})
         log.warning("%s: the alias champion was moved to version %s and is taken back: %s", group.name, pointed, lost)
         return _unchanged(group, champion, f"the alias was moved to version {pointed} and is taken back: {lost}")
-    why = "the alias champion was moved by hand"
-    reviews.overrule(Verdict(fit.id, "approved", "somebody in MLflow", "mlflow", now, why))
+    before = reviews.verdict(fit.id)
+    verdict = with_objections(
+        Verdict(fit.id, "approved", NOBODY_KNOWN, "mlflow", now, why), objections(group, fit, store, review)
+    )
+    if before is not None and before.word == "rejected":
+        verdict = replace(verdict, why=f"{verdict.why}; before, {before.who} rejected it ({before.via}) {before.why}")
+    reviews.overrule(verdict)
     return _by_hand(
-        group, fit, why=why, who="somebody in MLflow", via="mlflow", store=store, reviews=reviews, registry=registry,
+        group, fit, why=verdict.why, who=verdict.who, via="mlflow", store=store, reviews=reviews, registry=registry,
         now=now,
     )  # fmt: skip
+
+
+def with_objections(verdict: Verdict, against: Sequence[Objection]) -> Verdict:
+    """An approval that was not given where the review's findings are read, with those that it overrules."""
+    if verdict.word != "approved" or not against:
+        return verdict
+    said = f"its review objects: {'; '.join(o.said for o in against)}"
+    return replace(verdict, why=f"{verdict.why}; {said}" if verdict.why else said)
 
 
 def said_in_registry(group: Group, fit: Fit, *, registry: ModelRegistry, now: datetime) -> Verdict | None:
@@ -252,10 +278,10 @@ def said_in_registry(group: Group, fit: Fit, *, registry: ModelRegistry, now: da
         return None
     via: DecidedVia = "mlflow"
     if registry.champion_version(group) == version:
-        return Verdict(fit.id, "approved", "somebody in MLflow", via, now, "the alias champion was moved to it")
+        return Verdict(fit.id, "approved", NOBODY_KNOWN, via, now, "the alias champion was moved to it")
     tags = registry.tags(group, version)
     said = tags.get("review", "").strip().lower()
-    who, why = tags.get("review.by", "somebody in MLflow"), tags.get("review.why", "")
+    who, why = tags.get("review.by", NOBODY_KNOWN), tags.get("review.why", "")
     if said == "approved":
         return Verdict(fit.id, "approved", who, via, now, why)
     if said == "rejected":

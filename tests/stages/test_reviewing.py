@@ -12,9 +12,10 @@ import pytest
 
 from anomaly.groups.golden import Golden
 from anomaly.ports import Fit, FittedVariable
+from anomaly.ports.reviews import Verdict
 from anomaly.stages.records import measure_of
 from tests.stages.conftest import HOUR, START
-from tests.stages.workplace import DAY, FIRST_FIT, Workplace, regular
+from tests.stages.workplace import DAY, FIRST_FIT, Workplace, regular, wavy
 
 NAMES = ("a", "b", "c", "d")
 OUTAGE = FIRST_FIT + 6
@@ -174,10 +175,65 @@ def test_a_confirmed_incident_that_the_champion_misses_too_blocks_nobody(served:
     assert served.decide(second).promoted
 
 
-def test_without_a_champion_every_confirmed_incident_must_be_found(place: Workplace) -> None:
+def test_a_first_fit_serves_though_it_misses_a_confirmed_incident_and_says_so(place: Workplace) -> None:
     fit = place.reviewed(FIRST_FIT, golden=[outage().model_copy(update={"variables": ("c",)})])
 
-    assert "it loses 1 confirmed incident" in place.decide(fit).reason
+    report = place.decide(fit)
+
+    review = place.reviews.review(fit.id)
+    assert review is not None
+    assert [(g.champion, g.lost, g.missed) for g in review.golden] == [(None, False, True)]
+    assert report.promoted
+    assert "it does not find 1 confirmed incident of the golden file" in report.reason
+    assert "it does not find 1 confirmed" in place.reviews.servings(place.group)[-1].why
+
+
+def test_a_first_fit_that_misses_a_confirmed_incident_shows_it_to_who_reviews_it(
+    make_place: Callable[..., Workplace],
+) -> None:
+    place = make_place(promotion={"mode": "reviewed"})
+    fit = place.reviewed(FIRST_FIT, golden=[outage().model_copy(update={"variables": ("c",)})])
+
+    waiting = place.decide(fit)
+    version = place.registry._client.get_model_version(f"anomaly.{place.group.name}", str(fit.model_version))
+
+    assert waiting.waits
+    assert "it does not find 1 confirmed incident" in waiting.reason
+    assert "1 confirmed not found" in str(version.description)
+    place.reviews.decide(Verdict(fit.id, "approved", "ada", "airflow", START))
+    assert place.decide(fit).promoted
+
+
+def test_each_fit_is_loaded_once_however_many_golden_incidents_lie_outside_the_compared_weeks(
+    make_workplace: Callable[..., Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_workplace(candidates=["dense-16-mae"], lateness="3h", promotion={"compare": "1d"})
+    place.count({"a": wavy(UNTIL, level=60)})
+    first = place.reviewed(FIRST_FIT)
+    assert place.decide(first).promoted
+    second = place.prepare(SECOND_FIT)
+    place.train(second)
+    place.register(second)
+    files = [file.serving_uri for fit in (first, second) for file in place.store.network_files(fit.id)]
+    read: list[str] = []
+    original = type(place.artifacts).read
+
+    def noted(artifacts: Any, uri: str, *, sha256: str) -> bytes:
+        read.append(uri)
+        return original(artifacts, uri, sha256=sha256)
+
+    monkeypatch.setattr(type(place.artifacts), "read", noted)
+    earlier = [
+        outage().model_copy(update={"start": START + day * DAY * HOUR, "end": START + (day * DAY + 6) * HOUR})
+        for day in (15, 18, 20)
+    ]
+    place.review(place.saved(second), golden=earlier)
+
+    review = place.reviews.review(second.id)
+    assert review is not None
+    assert [g.champion is None or g.challenger is None for g in review.golden] == [False] * 3
+    assert len(files) == 2
+    assert sorted(read) == sorted(files)
 
 
 def test_a_golden_incident_before_the_compared_weeks_is_replayed_on_its_own(
@@ -206,6 +262,16 @@ def test_a_golden_incident_without_counts_is_unknown_and_blocks_nobody(place: Wo
     assert place.decide(fit).promoted
 
 
+def test_a_known_false_alarm_blocks_no_first_fit(make_place: Callable[..., Workplace]) -> None:
+    place = make_place(promotion={"golden_false_alarms": "block"})
+    fit = _fit_of(place, SECOND_FIT, _trained(place, FIRST_FIT), golden=[outage("false_alarm")])
+
+    report = place.decide(fit)
+
+    assert report.promoted
+    assert "it brings 1 known false alarm back" in report.reason
+
+
 @pytest.mark.parametrize(("policy", "promoted"), [("report", True), ("block", False)])
 def test_a_known_false_alarm_that_comes_back_blocks_only_if_the_policy_says_so(
     make_place: Callable[..., Workplace],
@@ -213,7 +279,9 @@ def test_a_known_false_alarm_that_comes_back_blocks_only_if_the_policy_says_so(
     promoted: bool,  # noqa: FBT001
 ) -> None:
     place = make_place(promotion={"golden_false_alarms": policy})
-    fit = _fit_of(place, SECOND_FIT, _trained(place, FIRST_FIT), golden=[outage("false_alarm")])
+    known = _trained(place, FIRST_FIT)
+    assert place.decide(_deaf(place, FIRST_FIT + DAY)).promoted
+    fit = _fit_of(place, SECOND_FIT, known, golden=[outage("false_alarm")])
 
     report = place.decide(fit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from anomaly.groups import TimeRange
 from anomaly.groups.golden import Golden
 from anomaly.ports import Fit, FittedVariable
 from anomaly.ports.reviews import AlertDiff, Comparison, Replayed, Review, Verdict
-from anomaly.stages.drifting import look_after
+from anomaly.stages.drifting import look_after, still_asked
 from anomaly.stages.serving import HandoverReport, follow, promote_version, reject_version, rollback
 from tests.stages.conftest import HOUR, START
 from tests.stages.watched import daily, fitted
@@ -219,6 +219,67 @@ def test_a_promotion_that_cannot_reach_the_registry_is_completed_by_its_retry(pl
     assert place.registry.champion_version(place.group) == fit.model_version
 
 
+def test_an_alias_on_a_version_that_nobody_has_reviewed_waits_for_the_review(place: Workplace) -> None:
+    first, second = registered(place, HISTORY), registered(place, HISTORY + 24)
+    place.decide(first)
+    place.registry.promote(place.group, second.model_version or 0)
+
+    waiting = follow(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW)
+
+    assert (waiting.changed, waiting.model_version) == (False, first.model_version)
+    assert f"anomaly models promote {place.group.name} {second.model_version}" in waiting.reason
+    assert place.reviews.verdict(second.id) is None
+    assert place.registry.champion_version(place.group) == second.model_version
+    place.reviews.save(_reviewed(second))
+    report = follow(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW)
+    assert (report.changed, report.model_version) == (True, second.model_version)
+
+
+def test_what_a_review_objects_and_who_rejected_it_is_kept_with_the_decision_to_move_the_alias(
+    make_place: Callable[..., Workplace],
+) -> None:
+    place = make_place(promotion={"golden_false_alarms": "block"})
+    first, second = registered(place, HISTORY), registered(place, HISTORY + 24)
+    place.decide(first)
+    alarm = Golden(start=START, end=START + HOUR, variables=("a",), word="false_alarm")
+    place.reviews.save(_reviewed(second, Replayed(alarm, challenger=True, champion=False)))
+    place.reviews.decide(Verdict(second.id, "rejected", "ada", "airflow", NOW, "too loud"))
+    place.registry.promote(place.group, second.model_version or 0)
+
+    report = follow(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW)
+
+    verdict = place.reviews.verdict(second.id)
+    assert report.changed
+    assert verdict is not None
+    assert (verdict.word, verdict.via) == ("approved", "mlflow")
+    assert "its review objects: it brings 1 known false alarm back" in verdict.why
+    assert "ada rejected it (airflow) too loud" in verdict.why
+    assert place.reviews.servings(place.group)[-1].why == verdict.why
+
+
+def test_going_back_to_a_version_that_served_leaves_the_record_of_its_review(place: Workplace) -> None:
+    first, _ = two_versions(place)
+    place.reviews.decide(Verdict(first.id, "approved", "ada", "airflow", NOW, "looks right"))
+    place.registry.promote(place.group, first.model_version or 0)
+
+    assert follow(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW).changed
+
+    verdict = place.reviews.verdict(first.id)
+    assert verdict is not None
+    assert (verdict.who, verdict.why) == ("ada", "looks right")
+
+
+def test_without_an_address_of_mlflow_it_is_said_what_to_set_and_drift_is_looked_for(
+    drifted: tuple[Workplace, Fit],
+) -> None:
+    place, _ = drifted
+
+    report = look_after(place.group, store=place.store, reviews=place.reviews, registry=None, now=NOW)
+
+    assert "MLFLOW_TRACKING_URI is not set" in report.said
+    assert report.checked
+
+
 def test_an_alias_moved_by_hand_serves_from_the_next_interval(place: Workplace) -> None:
     first, second = two_versions(place)
     place.registry.promote(place.group, first.model_version or 0)
@@ -303,8 +364,11 @@ def test_the_alias_on_a_challenger_that_loses_a_confirmed_incident_is_taken_back
 def _losing(fit: Fit) -> Review:
     """A review that finds a confirmed incident lost."""
     storm = Golden(start=START, end=START + HOUR, variables=("a",), word="real")
+    return _reviewed(fit, Replayed(storm, challenger=False, champion=True))
+
+
+def _reviewed(fit: Fit, *golden: Replayed) -> Review:
     nothing = AlertDiff(fit.history.start, fit.history.end, 0, 0, 0, (), (), fit.history.end)
-    golden = (Replayed(storm, challenger=False, champion=True),)
     return Review(fit.id, fit.group, None, None, NOW, Comparison((), None, (), ()), nothing, golden)
 
 
@@ -353,6 +417,7 @@ def test_drift_is_looked_for_once_a_day_and_asks_for_a_fit_once_in_a_while(
     _judged(place, fit, HISTORY, HISTORY + 9 * 24)
 
     first = _looked(place)
+    place.store.begin_fit(_fit(place, HISTORY + 9 * 24))
     second = _looked(place)
     _judged(place, fit, HISTORY + 9 * 24, HISTORY + 10 * 24)
     third = _looked(place)
@@ -361,6 +426,53 @@ def test_drift_is_looked_for_once_a_day_and_asks_for_a_fit_once_in_a_while(
     assert "the residuals of 2 of 2 variables have drifted" in first.said
     assert (second.checked, second.asks_for_fit) == (False, False)
     assert (third.checked, third.drifted, third.asks_for_fit) == (True, 2, False)
+
+
+@pytest.fixture
+def drifted(make_place: Callable[..., Workplace]) -> tuple[Workplace, Fit]:
+    place = make_place(retraining={"window": "7d", "at_most_every": "7d"})
+    fit = registered(place, HISTORY, residuals=np.random.default_rng(5).normal(3, 1, 336).astype(np.float32))
+    place.decide(fit)
+    _judged(place, fit, HISTORY, HISTORY + 9 * 24)
+    return place, fit
+
+
+def test_a_fit_that_nobody_passed_on_is_asked_for_again_by_the_next_try_until_one_has_begun(
+    drifted: tuple[Workplace, Fit],
+) -> None:
+    place, _ = drifted
+
+    first, tried_again = _looked(place), _looked(place)
+
+    assert (tried_again.checked, tried_again.asks_for_fit) == (False, True)
+    assert (tried_again.until, tried_again.drifted) == (first.until, first.drifted)
+    assert "no fit has begun since" in tried_again.said
+    assert len(place.reviews.drift_checks(place.group)) == 1
+    place.store.begin_fit(_fit(place, HISTORY + 9 * 24))
+    assert not _looked(place).asks_for_fit
+
+
+def test_a_fit_that_nobody_passed_on_is_asked_for_again_the_next_day(drifted: tuple[Workplace, Fit]) -> None:
+    place, fit = drifted
+    _looked(place)
+    _judged(place, fit, HISTORY + 9 * 24, HISTORY + 10 * 24)
+
+    report = _looked(place)
+
+    assert (report.checked, report.asks_for_fit) == (True, True)
+
+
+def test_a_fit_that_drift_asks_for_twice_begins_once(drifted: tuple[Workplace, Fit]) -> None:
+    place, _ = drifted
+    asked = datetime.fromisoformat(_looked(place).until)
+    until = START + (HISTORY + 9 * 24) * HOUR
+
+    assert asked == until
+    assert still_asked(place.group, asked, until, reviews=place.reviews) == ""
+    begun = place.store.begin_fit(_fit(place, HISTORY + 9 * 24))
+    assert still_asked(place.group, asked, until, reviews=place.reviews) == ""  # its own earlier try
+    later = still_asked(place.group, asked, until + HOUR, reviews=place.reviews)
+    assert f"fit {begun.id} has begun already" in later
 
 
 def test_residuals_that_stay_as_they_were_ask_for_nothing(make_place: Callable[..., Workplace]) -> None:
