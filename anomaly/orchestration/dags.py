@@ -110,7 +110,9 @@ def watch_dag(group: Group) -> DAG:
             fit."""
             done = running.run_follow(airflow_world(), group)
             if done.report["asks_for_fit"]:
-                event = {"said": done.said, "drifted": done.report["drifted"], "of": done.report["variables"]}
+                report = done.report
+                event = {"said": done.said, "drifted": report["drifted"], "of": report["variables"]}
+                event |= {"until": report.get("until")}
                 context["outlet_events"][assets.drift_alias].add(assets.drift, extra=event)
             return done.report
 
@@ -142,9 +144,14 @@ def fit_dag(group: Group) -> DAG:
 
         @task(inlets=[assets.counts])
         def prepare(**context: Any) -> list[dict[str, Any]]:
-            """Checks that the history is complete and long enough, and divides the variables into shards."""
+            """Checks that the history is complete and long enough, and divides the variables into shards. Is skipped
+            when drift asks for a fit that has begun already."""
             at = plain(context.get("logical_date") or context["dag_run"].run_after)
             until = chosen_until(group, _moment_of(context["params"]["until"]), at=at)
+            asked = asked_until(context)
+            answered = running.answered_already(airflow_world(), group, asked, until) if asked else ""
+            if answered:
+                raise AirflowSkipException(answered)
             fit, done = running.run_prepare(airflow_world(), group, until, reason=reason_of(group, context))
             context["ti"].xcom_push(key="fit", value=fit.id)
             context["ti"].xcom_push(key="report", value=done.report)
@@ -201,13 +208,26 @@ def reason_of(group: Group, context: Context | dict[str, Any]) -> str:
     kind = getattr(run.run_type, "value", run.run_type)
     who = getattr(run, "triggering_user_name", None)
     if kind == "asset_triggered":
-        events = [event for found in context["triggering_asset_events"].values() for event in found]
-        said = next((e.extra["said"] for e in reversed(events) if e.extra and "said" in e.extra), "")
+        said = _last_told(context, "said")
         return f"on drift: {said}" if said else "on drift"
     if kind == "scheduled":
         return f"on schedule, {group.schedule.fit} {group.timezone}"
     asked = f"on demand by {who}" if who else "on demand"
     return f"{asked}: {given}" if given else asked
+
+
+def asked_until(context: Context | dict[str, Any]) -> datetime | None:
+    """Up to when residuals had drifted, of a run that drift has asked for; None for other runs."""
+    run_type = context["dag_run"].run_type
+    if getattr(run_type, "value", run_type) != "asset_triggered":
+        return None
+    return _moment_of(_last_told(context, "until"))
+
+
+def _last_told(context: Context | dict[str, Any], key: str) -> str:
+    """What the latest of the asset events that made this run says under a key; '' if none does."""
+    events = [event for found in context["triggering_asset_events"].values() for event in found]
+    return next((str(e.extra[key]) for e in reversed(events) if e.extra and e.extra.get(key)), "")
 
 
 def _fit_schedule(group: Group, assets: GroupAssets) -> Any:

@@ -339,15 +339,30 @@ def answer(
 
 
 def run_follow(world: World, group: Group, *, clock: Clock = utc_now) -> Done:
-    """Lets serve what somebody moved the registry's alias to, and looks once a day whether residuals have drifted."""
+    """Lets serve what somebody moved the registry's alias to, and looks once a day whether residuals have drifted.
+
+    Without an address of MLflow nobody can be asked about the alias; that is said, and residuals are looked at.
+    """
     began = _begin(group, "follow")
     from anomaly.stages import drifting
 
     store, now = world.store(), clock()
-    done = drifting.look_after(group, store=store, reviews=world.reviews(), registry=world.registry(), now=now)
+    registry = world.registry() if world.settings.mlflow_tracking_uri is not None else None
+    done = drifting.look_after(group, store=store, reviews=world.reviews(), registry=registry, now=now)
     until = store.updated_until(group) or group.floor(now)
     within = TimeRange(until - group.interval, until, group.interval)
     return _record(store, group, "follow", within, done, began=began, at=clock())
+
+
+def answered_already(world: World, group: Group, asked_until: datetime, until: datetime) -> str:
+    """Which other fit has begun already for what drifted up to `asked_until`, in words; '' if none has.
+
+    Args:
+        until: end of the history of the fit that would begin now.
+    """
+    from anomaly.stages import drifting
+
+    return drifting.still_asked(group, asked_until, until, reviews=world.reviews())
 
 
 def review_links(settings: Settings, fit: Fit | None) -> ReviewLinks:

@@ -188,6 +188,16 @@ found["a fit for a reason"] = run(
 )
 found["a fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 found["a fit after the end"] = run("anomaly.carriers.fit", {})
+asked_until = vars(dags)["asked_until"]
+told = {"an asset": [SimpleNamespace(extra={"until": "2013-02-03T04:00:00+00:00", "said": "drift"})]}
+found["asked until"] = {
+    kind: asked_until({"dag_run": SimpleNamespace(run_type=kind), "triggering_asset_events": told})
+    for kind in ("asset_triggered", "scheduled")
+}
+vars(dags)["asked_until"] = lambda _context: datetime(2013, 2, 3, 4, tzinfo=UTC)
+stubs.drifting.still_asked = lambda *_, **__: "fit fit-0 has begun already"
+found["a fit that drift asks for again"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
+vars(dags)["asked_until"] = asked_until
 stubs.fit.promote = noted("promote", promoted=False)
 found["a rejected fit"] = run("anomaly.carriers.fit", {"until": "2013-02-03T00:00:00-05:00"})
 stubs.update.update = looked_up_first

@@ -108,6 +108,15 @@ def test_drift_is_an_asset_event_of_its_own_and_only_then(ran: Any) -> None:
     assert "anomaly.carriers.drift" not in ran["a range"]["events"]
 
 
+def test_a_fit_that_drift_asks_for_again_after_it_has_begun_does_nothing(ran: Any) -> None:
+    assert ran["asked until"] == {"asset_triggered": "2013-02-03 04:00:00+00:00", "scheduled": None}
+    run = ran["a fit that drift asks for again"]
+    assert run["state"] == "success"
+    assert run["calls"] == []
+    assert run["tasks"]["prepare"]["state"] == "skipped"
+    assert "fit fit-0 has begun already" in ran["log"]
+
+
 def test_a_rejected_challenger_is_no_new_model(ran: Any) -> None:
     run = ran["a rejected fit"]
     assert run["state"] == "success"

@@ -18,7 +18,7 @@ from anomaly.groups import Group
 from anomaly.groups.golden import golden_path
 from anomaly.orchestration import running
 from anomaly.ports import Fit
-from anomaly.stages import alert, fit, predict, ranking, reviewing, telling, update
+from anomaly.stages import alert, drifting, fit, predict, ranking, reviewing, telling, update
 
 NOW = datetime(2026, 5, 1, 10, 20, tzinfo=UTC)
 START, END = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)
@@ -44,6 +44,9 @@ class Store:
 
     def fit(self, fit_id: str) -> Fit | None:
         return self.known.get(fit_id)
+
+    def updated_until(self, group: Group) -> datetime:
+        return END
 
     def record_run(self, group: Group, stage: str, within: Any, **said: Any) -> None:
         self.runs.append({"group": group.name, "stage": stage, "within": str(within), **said})
@@ -177,6 +180,16 @@ def test_a_fit_is_prepared_trained_registered_and_promoted(stage: Any, world: An
     assert "began fit fit-1 on 24 intervals, to be trained in 2 shards" in str(done)
     assert [run["stage"] for run in world.metadata.runs] == ["fit.prepare", "fit.train", "fit.register", "fit.promote"]
     assert {run["within"] for run in world.metadata.runs} == {str(begun.history)}
+
+
+@pytest.mark.parametrize(("address", "registry"), [(None, None), ("http://mlflow", "registry")])
+def test_the_registry_is_followed_where_its_address_is_known(
+    stage: Any, world: Any, group: Group, address: str | None, registry: str | None
+) -> None:
+    called = stage(drifting, "look_after")
+    world.settings = replace(world.settings, mlflow_tracking_uri=address)
+    running.run_follow(world, group, clock=clock)
+    assert called.call_args.kwargs["registry"] == registry
 
 
 def test_a_fit_says_why_it_runs(stage: Any, world: Any, group: Group, begun: Fit) -> None:
