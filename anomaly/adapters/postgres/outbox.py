@@ -19,13 +19,13 @@ from typing import cast
 import psycopg2.extensions
 import psycopg2.extras
 
+from anomaly.adapters.postgres import locks
 from anomaly.adapters.postgres.connecting import metadata_cursor
 from anomaly.adapters.postgres.incidents import read_incidents, said_as_json, said_from
 from anomaly.detection.incidents import Incident, Place, Said
 from anomaly.groups import Group
 from anomaly.ports import OutboxAction, OutboxEntry
 
-SENDER_LOCK = 7_203_115_012
 MESSAGE_GONE = "the message was deleted"
 """Noted with what was to be said of an incident whose message somebody deleted."""
 _THREAD: tuple[OutboxAction, ...] = ("reply", "notice", "pointer")
@@ -93,7 +93,7 @@ class PostgresOutbox:
     @contextmanager
     def due(self, group: Group, *, at: datetime) -> Iterator[Sequence[OutboxEntry]]:
         with self._cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (SENDER_LOCK % 2**31, group.name))
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (locks.SENDERS, group.name))
             cursor.execute(
                 "SELECT o.id, o.key, o.incident_id, o.action, o.attempts, o.said FROM outbox o "
                 "JOIN incidents i ON i.id = o.incident_id WHERE i.group_name = %s AND o.delivered_at IS NULL "
