@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arguments]:
     """A PostgreSQL server for the session: libpq keyword arguments of its superuser."""
     places = Places(tmp_path_factory.mktemp("postgres") / "var")
     places.make()
-    ports = Addresses.from_environment({"ANOMALY_PORT_POSTGRES": "0"})
+    # Free ports for all: a stack may be running on the usual ones.
+    ports = Addresses.from_environment({f"ANOMALY_PORT_{part.name.upper()}": "0" for part in fields(Addresses)})
     with Processes(places.logs) as children:
         yield start_postgres(children, places, ports.postgres, os.environ).arguments("postgres")
 

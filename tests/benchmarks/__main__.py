@@ -48,7 +48,18 @@ def _update() -> list[Figure]:
     ]
 
 
-BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {"predict": _predict, "update": _update, "fit": _fit}
+def _review() -> list[Figure]:
+    from tests.benchmarks.review_bench import review_benchmark
+
+    return review_benchmark()
+
+
+BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "predict": _predict,
+    "update": _update,
+    "review": _review,
+    "fit": _fit,
+}
 """Predict first: its cold processes want a machine that is not busy with this one's threads."""
 
 
@@ -73,8 +84,8 @@ def main(wanted: list[str]) -> int:
         table.add_row(
             figure.name,
             f"{figure.value:.3g} {figure.unit}",
-            f"{figure.sense} {figure.goal:g}",
-            "yes" if figure.reached else "NO",
+            "" if figure.goal is None else f"{figure.sense} {figure.goal:g}",
+            "" if figure.goal is None else "yes" if figure.reached else "NO",
             "\n".join(f"{name} = {value}" for name, value in figure.details.items()),
             end_section=True,
         )

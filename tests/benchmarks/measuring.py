@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One ratio against its goal, and what it was made of."""
+    """One ratio, its goal if it has one, and what it was made of."""
 
     name: str
     value: float
-    goal: float
+    goal: float | None
     sense: Literal["at least", "at most"]
     unit: str
     details: Mapping[str, float | int | str]
 
     @property
     def reached(self) -> bool:
+        if self.goal is None:
+            return True
         return self.value >= self.goal if self.sense == "at least" else self.value <= self.goal
 
 

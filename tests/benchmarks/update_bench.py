@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,7 +63,8 @@ def _server() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="anomaly-bench-") as folder:
         places = Places(Path(folder) / "var")
         places.make()
-        ports = Addresses.from_environment({"ANOMALY_PORT_POSTGRES": "0"})
+        # Free ports for all: a stack may be running on the usual ones.
+        ports = Addresses.from_environment({f"ANOMALY_PORT_{part.name.upper()}": "0" for part in fields(Addresses)})
         with Processes(places.logs) as children:
             yield start_postgres(children, places, ports.postgres, os.environ).arguments("postgres")
 

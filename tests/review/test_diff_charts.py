@@ -10,7 +10,7 @@ import pytest
 from anomaly.ports.reviews import DiffChart, DiffVariable, Judged, JudgedAlert, Review
 from tests.browsing import Seen
 from tests.review.conftest import Site
-from tests.review.test_browser import _keep_picture, reader
+from tests.review.test_browser import CONTRASTS, LEAST_CONTRAST, _keep_picture, reader
 from tests.review.test_fit_page import DAY, review
 
 __all__ = ["reader", "review"]
@@ -115,6 +115,7 @@ def test_the_diffs_charts_are_drawn_and_fit_the_screen(
     assert "challenger expects" in said
     page.mouse.move(0, 0)
     page.evaluate("window.scrollTo(0, 0)")
+    assert [found for found in page.evaluate(CONTRASTS) if found[0] < LEAST_CONTRAST] == []
     _keep_picture(reader, name)
     assert reader.errors == []
     assert reader.elsewhere() == []

@@ -87,6 +87,7 @@ def test_a_variable_says_its_model_and_the_rule_behind_its_thresholds(site: Site
     assert "seasonal-naive" in said
     assert "1 false incident a week in #alerts" in said
     assert "evidence" in said
+    assert "the DAG anomaly.orders.detectability does it on its next run" in said
     assert "run: anomaly detectability orders" in said
 
 

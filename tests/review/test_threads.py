@@ -10,12 +10,17 @@ from typing import Any
 import psycopg2
 import pytest
 
-from anomaly.ports.labels import Label
+from anomaly.ports.labels import Label, LabelWord
 from anomaly.ports.review import Utterance
 from anomaly.review.threads import lines
+from tests.browsing import Seen
 from tests.conftest import Arguments
 from tests.review.conftest import NOW, Site
+from tests.review.test_browser import CONTRASTS, LEAST_CONTRAST, _keep_picture, reader
 from tests.review.test_pages import words
+from tests.stages.conftest import HOUR
+
+__all__ = ["reader"]
 
 MINUTE = timedelta(minutes=1)
 
@@ -35,6 +40,10 @@ class Desk:
             where: dict[str, Any] = {"channel": "C1", "ts": "1.0", "permalink": f"http://slack.test/{action}"}
             self.site.store.delivered(entry, **where, chart=None, told="", at=at, words=said)
 
+    def give(self, word: LabelWord, reason: str, at: datetime) -> None:
+        label = Label("orders", NOW, NOW + HOUR, ("orders.DE",), word, "Ada", "page", at, reason, self.number)
+        self.site.labels.give(label)
+
     def page(self) -> str:
         return words(str(self.site.get(f"/incidents/{self.number}").text).partition(">Its thread")[2])
 
@@ -46,20 +55,7 @@ def desk(site: Site) -> Desk:
 
 def test_an_incidents_page_tells_its_thread_from_the_first_message_to_the_last(desk: Desk) -> None:
     desk.send("post", "Critical: all fell silent <now>", NOW)
-    desk.site.labels.give(
-        Label(
-            group="orders",
-            start=NOW,
-            end=NOW + MINUTE,
-            variables=("orders.DE",),
-            word="real",
-            author="Ada",
-            via="page",
-            given_at=NOW + MINUTE,
-            reason="the queue stood still",
-            incident_id=desk.number,
-        )
-    )
+    desk.give("real", "the queue stood still", NOW + MINUTE)
     for minute in (2, 3, 4):
         desk.send("update", f"edit {minute}", NOW + minute * MINUTE)
     desk.send("reply", "Resolved after 20 h", NOW + 5 * MINUTE)
@@ -130,6 +126,36 @@ def test_edits_are_one_line_only_where_nothing_is_between_them() -> None:
         ("Message edited", 0),
         ("Waits: an edit of the message", 0),
     ]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
+def test_a_thread_fits_its_screen_and_can_be_read(
+    reader: Seen, served: str, desk: Desk, width: int, theme: Any
+) -> None:
+    desk.send(
+        "post", "Critical: orders: 4 variables fell silent, 6 Feb 2026 16:00 CET (once in 45 years)", NOW
+    )
+    for n in range(1, 30):
+        desk.send("update", f"High: orders: {n} variables fell silent: ongoing, {n} h so far", NOW + n * HOUR)
+    desk.send("reply", "6 more variables, 10 by now; orders.DE nothing for 9 h; usually at most 2 h", NOW + 30 * HOUR)
+    desk.give("expected", "a sale in all shops", NOW + 31 * HOUR)
+    desk.give("real", "the queue stood still", NOW + 32 * HOUR)
+    desk.send("pointer", "Critical: orders: 4 variables fell silent", NOW + 33 * HOUR)
+    desk.site.store.enqueue(desk.number, "update")
+    with desk.site.store.due(desk.site.group, at=NOW + 34 * HOUR) as (entry,):
+        desk.site.store.postponed(entry, error="Slack answers too_many_requests", until=NOW + 35 * HOUR)
+    page = reader.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"{served}/anomaly/incidents/{desk.number}")
+    page.wait_for_load_state("networkidle")
+    page.locator(".thread summary").click()
+    assert page.locator(".edits li").count() == 28
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [found for found in page.evaluate(CONTRASTS) if found[0] < LEAST_CONTRAST] == []
+    page.locator(".thread summary").click()
+    _keep_picture(reader, f"thread-{theme}-{width}")
+    assert reader.errors == []
 
 
 # --- runs -------------------------------------------------------------------------------------------------------

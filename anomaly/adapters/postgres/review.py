@@ -112,14 +112,17 @@ WHERE v.group_name = ANY(%(groups)s) AND v.name <> %(total)s
 GROUP BY 1, 2 ORDER BY 1, 2
 """
 
+# Logarithms as floats, which take a twentieth of numeric's time; rounded, so that the order in which they were added up
+# puts no variable on two pages.
 _VARIABLES = f"""
 WITH cells AS (
     SELECT h.variable_id, h.cell, count(*) AS anomalies, max(h.interval_start) AS latest,
         (array_agg(h.kind ORDER BY h.tail_probability))[1] AS kind, min(h.tail_probability) AS tail,
-        sum(-log(greatest(h.tail_probability, {_LEAST_PROBABILITY})::numeric)) AS trouble
+        sum(-log(greatest(h.tail_probability, {_LEAST_PROBABILITY}))) AS trouble
     FROM ({_HITS}) h GROUP BY 1, 2
 ), troubled AS (
-    SELECT variable_id, sum(anomalies)::integer AS anomalies, max(latest) AS latest, sum(trouble) AS trouble,
+    SELECT variable_id, sum(anomalies)::integer AS anomalies, max(latest) AS latest,
+        round(sum(trouble)::numeric, 6) AS trouble,
         json_agg(json_build_array(cell, anomalies, kind, tail) ORDER BY cell) AS cells
     FROM cells GROUP BY 1
 ), found AS (

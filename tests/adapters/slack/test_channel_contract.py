@@ -56,6 +56,16 @@ def test_a_post_says_where_it_is(reached: Reached, group: Group, incident: Incid
     assert (posted.permalink or "").startswith("http")
 
 
+def test_what_was_sent_is_given_back_in_words(reached: Reached, group: Group, incident: Incident) -> None:
+    posted = reached.port.post(group, incident, png=png(), links=Links(), key="k")
+    there = told(incident, posted)
+    edited = reached.port.update(group, replace(there, resolved=True), links=Links())
+    replied = reached.port.reply(group, there, News(resolved=True), key="r")
+    pointed = reached.port.point(group, there, channel="#alerts", links=Links(), key="p")
+
+    assert len({done.words for done in (posted, edited, replied, pointed)} - {""}) == 4
+
+
 def test_the_same_key_again_finds_the_message_and_another_key_makes_another(
     reached: Reached, group: Group, incident: Incident
 ) -> None:

@@ -333,3 +333,13 @@ def test_a_channel_is_read_once_for_many_messages(
         channel.post(group, told, png=png(), links=LINKS, key=f"{number}")
     assert preview.transport.calls.count("conversations.history") == 1
     assert preview.transport.calls.count("conversations.list") == 1
+
+
+def test_what_a_reply_said_is_given_back_in_plain_words(channel: SlackChannel, group: Group, told: Incident) -> None:
+    joined = replace(told.variables[0], variable="a<b", observed=312, expected=420, test="single", stretch=None)
+    grown = channel.reply(group, told, News(joined=(joined,), rarer=True), key="k1").words
+    assert grown.startswith("1 more variable, 3 by now; a<b 312 instead of 420 (\N{MINUS SIGN}26%); the worst interval")
+    over = replace(told, resolved=True)
+    ended = channel.reply(group, over, News(resolved=True), key="k2").words
+    assert ended.startswith("Resolved after ")
+    assert ended.endswith("3 variables, low at the end")
