@@ -55,7 +55,7 @@ format: .venv/installed ## Formats the code and mends what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: .venv/installed ## Measures the figures of the README: fit, cold predict, update
+bench: .venv/installed ## Measures the figures of the README: fit, cold predict, update, review pages
 	@$(BIN)/python -m tests.benchmarks
 
 SECTIONS ?=

@@ -170,8 +170,9 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
     def incident_page(incident_id: int, v: str = "", page: int = 1, visit: Visit = asking) -> HTMLResponse:
         group, glance = visit.glance(incident_id)
         incident = visit.incident(group, glance)
+        thread = threads.lines(visit.overviews.thread(incident_id))
         if incident is None:
-            return rendering.page("withdrawn.html", visit, group=group, glance=glance)
+            return rendering.page("withdrawn.html", visit, group=group, glance=glance, thread=thread)
         names = [part.variable for part in incident.variables]
         chosen = v if v in names else (incident.departed or incident.variables)[0].variable
         page = max(1, page)
@@ -194,7 +195,7 @@ def details(rendering: Rendering, visiting: Callable[..., Any]) -> APIRouter:
             may_label=visit.may(group.name, "label"),
             fit=champions[0] if champions else None,
             run=visit.desk.runs.about(group.name, incident.start) if visit.desk.runs else None,
-            thread=threads.lines(visit.overviews.thread(incident_id)),
+            thread=thread,
             before=before,
             after=after,
         )

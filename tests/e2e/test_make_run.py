@@ -261,6 +261,10 @@ def test_the_review_pages_load_in_airflows_frame(up: Up, seen: Seen) -> None:
     frame.locator("a", has_text="Fit").first.click()
     page.wait_for_url("**/plugin/anomaly/anomaly/fits/**", timeout=60_000)
     frame.locator(".compared").wait_for()
+    for diff in frame.locator("[data-diff]").all()[:1]:  # the worst alert that only this fit tells, if there is one
+        diff.scroll_into_view_if_needed()
+        frame.locator('[data-diff][data-drawn="true"]').first.wait_for()
+        frame.locator("#sum").evaluate("heading => heading.scrollIntoView({ block: 'start', behavior: 'instant' })")
     _picture(page, "review-fit")
     assert seen.elsewhere() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -226,6 +227,19 @@ def test_a_snooze_is_kept_shown_and_can_be_ended(site: Site) -> None:
 @pytest.fixture
 def overviews(site: Site, database_of_pages: Arguments) -> PostgresOverviews:
     return PostgresOverviews(database_of_pages)
+
+
+def test_a_glance_has_the_latest_run_of_each_stage_of_each_group(
+    site: Site, overviews: PostgresOverviews, make_group: Callable[..., Group]
+) -> None:
+    for group in (site.group, make_group(name="idle"), make_group(name="other")):
+        for hour, stage in enumerate(("update", "predict", "update", "fit.train") if group.name != "idle" else ()):
+            within = group.range(START, START + HOUR)
+            site.store.record_run(group, stage, within, seconds=hour, report={}, at=NOW + hour * HOUR)
+    found = overviews.glances(["orders", "idle", "other"], since=None)
+    latest = {"update": 2.0, "predict": 1.0, "fit.train": 3.0}
+    runs = {name: {stage: run.seconds for stage, run in glance.runs.items()} for name, glance in found.items()}
+    assert runs == {"orders": latest, "idle": {}, "other": latest}
 
 
 def test_a_heatmaps_cells_count_what_predict_stored(site: Site, overviews: PostgresOverviews) -> None:

@@ -101,6 +101,24 @@ def test_an_incident_without_a_message_says_where_it_is_told_and_why(desk: Desk)
     assert "Told here only: low ones go to the review page." in desk.page()
 
 
+def test_a_withdrawn_incident_keeps_its_thread(desk: Desk) -> None:
+    desk.send("post", "Critical: all fell silent", NOW)
+    desk.site.store.save_incidents(desk.site.group, [], withdrawn=[desk.number])
+    assert re.search(r"Posted .* Critical: all fell silent", desk.page())
+
+
+def test_the_digest_that_lists_an_incident_is_part_of_its_thread(desk: Desk) -> None:
+    posts = desk.site.world.posts()
+    desk.site.store.place(desk.number, "digest", reason="low ones go to the digest", at=NOW)
+    assert "a line in the digest: low ones go to the digest." in desk.page()
+    assert posts.begin_digest(desk.site.group, NOW + HOUR)
+    assert "Waits for the digest" in desk.page()
+    with posts.due(desk.site.group, at=NOW + HOUR) as (post,):
+        posts.delivered(post, channel="C1", ts="1.0", permalink="http://slack.test/digest", at=NOW + HOUR)
+    assert "Listed in the digest" in desk.page()
+    assert 'href="http://slack.test/digest"' in desk.site.get(f"/incidents/{desk.number}").text
+
+
 def test_messages_from_before_words_were_kept_say_so(desk: Desk, database_of_pages: Arguments) -> None:
     desk.send("post", "", NOW)
     with closing(psycopg2.connect(**database_of_pages)) as link, link.cursor() as cursor:
@@ -132,9 +150,7 @@ def test_edits_are_one_line_only_where_nothing_is_between_them() -> None:
 def test_a_thread_fits_its_screen_and_can_be_read(
     reader: Seen, served: str, desk: Desk, width: int, theme: Any
 ) -> None:
-    desk.send(
-        "post", "Critical: orders: 4 variables fell silent, 6 Feb 2026 16:00 CET (once in 45 years)", NOW
-    )
+    desk.send("post", "Critical: orders: 4 variables fell silent, 6 Feb 2026 16:00 CET (once in 45 years)", NOW)
     for n in range(1, 30):
         desk.send("update", f"High: orders: {n} variables fell silent: ongoing, {n} h so far", NOW + n * HOUR)
     desk.send("reply", "6 more variables, 10 by now; orders.DE nothing for 9 h; usually at most 2 h", NOW + 30 * HOUR)
