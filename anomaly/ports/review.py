@@ -315,13 +315,13 @@ class RunLink:
     state: str
     address: str
 
-    def task(self, name: str, part: int | None = None) -> str:
-        """Address of one of its task instances.
+    def task(self, name: str) -> str:
+        """Address of one of its task instances."""
+        return f"{self.address}/tasks/{name}"
 
-        Args:
-            part: of a mapped task, which of its instances; None for all of them.
-        """
-        return f"{self.address}/tasks/{name}" + ("" if part is None else f"/mapped/{part}")
+    def parts(self, name: str, part: int | None = None) -> str:
+        """Address of a mapped task: of one of its instances, or with None of all of them."""
+        return f"{self.task(name)}/mapped" + ("" if part is None else f"/{part}")
 
 
 class Runs(Protocol):

@@ -181,15 +181,17 @@ FIT_RUN, RUN = (f"http://airflow.test/dags/anomaly.orders{dag}" for dag in (".fi
 
 def test_a_fit_leads_to_the_run_and_the_tasks_that_made_it(site: Site) -> None:
     page = site.get("/fits/fit-1").text
-    for address in (FIT_RUN, f"{FIT_RUN}/tasks/train", f"{FIT_RUN}/tasks/review"):
+    for address in (FIT_RUN, f"{FIT_RUN}/tasks/train/mapped", f"{FIT_RUN}/tasks/review"):
         assert f'href="{address}"' in page
     assert 'href="http://mlflow.test/#/models/anomaly.orders/versions/3"' in page
 
 
-def test_a_variable_leads_to_the_tasks_that_judged_and_trained_it(site: Site) -> None:
+def test_a_variable_leads_to_the_tasks_that_judged_and_trained_it(site: Site, database_of_pages: Arguments) -> None:
+    with closing(psycopg2.connect(**database_of_pages)) as link, link, link.cursor() as cursor:
+        cursor.execute("UPDATE fitted_variables SET slot = '5/dense-16-mae'")
     page = site.get("/variables/orders/orders.DE").text
     assert f'href="{RUN}/tasks/predict"' in page
-    assert f'href="{FIT_RUN}/tasks/train"' in page
+    assert f'href="{FIT_RUN}/tasks/train/mapped/5"' in page
     assert 'href="http://docs.test"' in page
 
 
