@@ -197,9 +197,7 @@ class _Stretch:
 
     def is_like(self, other: _Stretch | None) -> bool:
         """Whether both are the same intervals, judged by the same."""
-        return other is not None and (self.fit.id, self.within, self.factors) == (
-            *(other.fit.id, other.within, other.factors),
-        )
+        return other is not None and replace(self, fit=other.fit) == other and self.fit.id == other.fit.id
 
 
 def _first_stretch(group: Group, within: TimeRange, store: Store, labels: Labels | None) -> _Stretch | None:
