@@ -34,7 +34,7 @@ order of summation as the bulk computation, so that an hour alone and a year at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -111,38 +111,42 @@ class Channels:
     ) -> None:
         wanted = {LEVEL, *names}
         settled = z.shape[1] if known is None else known
-        self.level = z.astype(np.float64, copy=True)
-        self.level[:, settled:] = np.nan
-        self._arrays = {LEVEL: self.level}
         self._transform = transform
         self._week, self._day = max(1, _WEEK // step), _DAY // step
         if OUTLOOK in wanted:
             wanted.add(mean_of(self._week))
-            self._arrays[OUTLOOK] = np.full(z.shape, np.nan)
-        self._counts: Floats | None = None
         self._deviates = bool(wanted - {LEVEL, RATE})
+        if self._deviates:
+            wanted |= {BASELINE, DEVIATION}
+        self._names = sorted(wanted)
+        self._stack = np.full((len(wanted), *z.shape), np.nan)
+        self._arrays: dict[str, Floats] = dict(zip(self._names, self._stack, strict=True))
+        self.level = self._arrays[LEVEL]
+        self.level[:, :settled] = z[:, :settled]
+        self._counts: Floats | None = None
         if wanted != {LEVEL}:
             self._lags = _weeks.lags(starts, step, zone)
         if RATE in wanted:
-            self._arrays[RATE] = np.full(z.shape, np.nan)
             self._counts = np.full(z.shape, np.nan)
             self._counts[:, :settled] = transforms.inverse(self.level[:, :settled], transform)
         if wanted & {CONTRAST, CONTRAST_BESIDE}:
             self._days, self._weekend = _days.lags(starts, step, zone), weekends(starts, zone)
         self._pairs = np.full(z.shape if wanted & {BESIDE, CONTRAST_BESIDE} else (len(z), 0), np.nan)
-        opinions = wanted & {CONTRAST, BESIDE, CONTRAST_BESIDE}
-        self._arrays |= {name: np.full(z.shape, np.nan) for name in sorted(opinions)}
-        if self._deviates:
-            self._arrays |= {name: np.full(z.shape, np.nan) for name in (BASELINE, DEVIATION)}
         self._carried = sorted(_length(name) or 0 for name in wanted if name.startswith(_CARRIED))
         self._shares = {length: np.full(z.shape, np.nan) for length in self._carried}
-        self._arrays |= {carried_from(length): np.full(z.shape, np.nan) for length in self._carried}
         self._means = sorted(_length(name) or 0 for name in wanted if name.startswith(_MEAN))
-        self._arrays |= {mean_of(length): np.full(z.shape, np.nan) for length in self._means}
         self._fill(settled)
 
     def __getitem__(self, name: str) -> Floats:
         return self._arrays[name]
+
+    def window(self, names: Sequence[str], rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Floats:
+        """(P, L, F) of P rows, at positions (L, F) along T, each feature of the channel with its name; NaN before the
+        beginning."""
+        features = np.array([self._names.index(name) for name in names])
+        found = self._stack[features, rows[:, None, None], np.maximum(positions, 0)]
+        found[:, positions < 0] = np.nan
+        return np.asarray(found)
 
     def outlook(self, rare: NDArray[np.bool_], part: slice) -> Floats:
         """(V, n) what was expected of these intervals before their day began; of rare variables, their rate."""

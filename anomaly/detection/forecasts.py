@@ -221,11 +221,9 @@ class _Walker:
 
     def _asked(self, panel: Panel, positions: NDArray[np.int64]) -> Floats:
         """(P,) answers: levels, or departures, in the transform."""
-        scaled = np.empty((len(panel.rows), 1, *positions.shape), np.float32)
-        for f, name in enumerate(panel.window.channels):
-            looked = self.channels[name][panel.rows[:, None], np.maximum(positions[:, f], 0)]
-            looked[:, positions[:, f] < 0] = np.nan
-            scaled[:, 0, :, f] = panel.scaler.scale_channel(name, looked)
+        names = panel.window.channels
+        window = panel.scaler.scale_window(names, self.channels.window(names, panel.rows, positions))
+        scaled = window[:, None].astype(np.float32)
         if panel.positions is None:
             answer = panel.predict(scaled)[:, 0]
         else:

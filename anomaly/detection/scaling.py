@@ -8,6 +8,7 @@ and how much the series departs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _RANGE_OF_NORMAL = 3.29
+_LEVELS = frozenset({"level", "baseline", "rate", "outlook"})
+"""Channels (`anomaly.detection.channels`) that have an origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,15 @@ class Scaler:
 
     def scale_channel(self, name: str, values: ArrayLike) -> Floats:
         """(V, ...) of a channel (`anomaly.detection.channels`): levels have an origin, departures have none."""
-        if name in {"level", "baseline", "rate", "outlook"}:
+        if name in _LEVELS:
             return self.scale(values)
         d = np.asarray(values, dtype=np.float64)
         return d / self._along(self.span, d)
+
+    def scale_window(self, names: Sequence[str], values: Floats) -> Floats:
+        """(V, L, F), each feature of the channel with its name, as `scale_channel` does."""
+        origin = np.where([name in _LEVELS for name in names], self.minimum[:, None, None], 0.0)
+        return np.asarray((values - origin) / self._along(self.span, values))
 
     def take(self, rows: ArrayLike) -> Scaler:
         """The scaler of some of the variables, by index or mask."""
