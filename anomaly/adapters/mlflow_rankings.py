@@ -1,7 +1,7 @@
 """Rankings in MLflow: `anomaly.ports.rankings.RankingRegistry`.
 
 One run in the group's experiment and one version of ``anomaly.<group>.ranking`` per ranking: its parameters, how well
-it would have ranked in its time, and the trees as JSON beside the code that walks them (decision 11). Files are
+it ranks what it does not know, and the trees as JSON beside the code that walks them (decision 11). Files are
 written directly, as `anomaly.adapters.mlflow_registry` does, so that no MLflow server has to proxy them.
 """
 

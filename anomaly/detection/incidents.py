@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -70,6 +70,9 @@ DECADES = (1.0, 3.0)
 DECADES_PER_REPEAT = 1.0
 MOST_DECADES = 3.0
 """How many times rarer, in powers of ten, a repeated incident must be: per earlier one, and at most."""
+
+GROWN = 2
+"""How many times as long as before an incident must last to be another one to look at (`grown`)."""
 
 WORSE_VARIABLES, MORE_VARIABLES = 2, 3
 WORSE_PROBABILITY = 1e-3
@@ -241,17 +244,44 @@ def gather(
         since: only incidents that start at this moment or later; earlier anomalies are there to be repeated.
     """
     enough = _Enough(step, min_anomalies, min_duration)
-    ended: dict[str, list[datetime]] = {}
     found = []
-    for chain in _chains(anomalies, step=step, merge_gap=merge_gap):
-        start, end = chain[0].start, _end(chain, step)
-        raised = {a.variable: _raised(ended.get(a.variable, ()), start, repeat_window) for a in chain}
-        if (since is None or start >= since) and enough([a for a in chain if a.decades >= raised[a.variable]]):
-            found.append(_incident(group, chain, step=step, resolved=end + merge_gap < until))
-        if enough(chain):
-            for name in raised:
-                ended.setdefault(name, []).append(end)
+    for chain, clear in _clear(anomalies, enough, merge_gap=merge_gap, repeat_window=repeat_window):
+        if (since is None or chain[0].start >= since) and enough(clear):
+            resolved = _end(chain, step) + merge_gap < until
+            found.append(_incident(group, chain, step=step, resolved=resolved))
     return tuple(found)
+
+
+def grown(
+    group: str,
+    anomalies: Sequence[Anomaly],
+    *,
+    step: timedelta,
+    merge_gap: timedelta,
+    min_anomalies: int,
+    min_duration: timedelta = timedelta(0),
+    repeat_window: timedelta = timedelta(0),
+    of: Collection[datetime],
+) -> dict[datetime, tuple[Incident, ...]]:
+    """How incidents grew, by their start: as each was when it opened, whenever it had lasted twice as long, and as it
+    is. Each is what `gather` gives of the anomalies up to then.
+
+    Args:
+        of: starts of the incidents that are asked for. The others are as in `gather`.
+    """
+    enough = _Enough(step, min_anomalies, min_duration)
+    found = {}
+    for chain, clear in _clear(anomalies, enough, merge_gap=merge_gap, repeat_window=repeat_window):
+        start = chain[0].start
+        states: list[Incident] = []
+        for at in sorted({a.start for a in chain}) if start in of else ():
+            long_enough = not states or at + step - start >= GROWN * (states[-1].end - start)
+            if (long_enough or at == chain[-1].start) and enough([a for a in clear if a.start <= at]):
+                until = [a for a in chain if a.start <= at]
+                states.append(_incident(group, until, step=step, resolved=False))
+        if states:
+            found[start] = tuple(states)
+    return found
 
 
 def joined(incident: Incident, weaker: Sequence[Anomaly], step: timedelta) -> Incident:
@@ -325,6 +355,21 @@ def _raised(ends: Sequence[datetime], start: datetime, window: timedelta) -> flo
     second time is told like the first: two storms in a week are two storms."""
     fresh = sorted(1 - (start - end) / window for end in ends if start - end < window)
     return min(DECADES_PER_REPEAT * sum(fresh[:-1]), MOST_DECADES)
+
+
+def _clear(
+    anomalies: Sequence[Anomaly], enough: _Enough, *, merge_gap: timedelta, repeat_window: timedelta
+) -> Iterator[tuple[list[Anomaly], list[Anomaly]]]:
+    """Anomalies that belong together, and those of them that are clear enough to open an incident after others of the
+    same variables; both in time."""
+    ended: dict[str, list[datetime]] = {}
+    for chain in _chains(anomalies, step=enough.step, merge_gap=merge_gap):
+        start = chain[0].start
+        raised = {a.variable: _raised(ended.get(a.variable, ()), start, repeat_window) for a in chain}
+        yield chain, [a for a in chain if a.decades >= raised[a.variable]]
+        if enough(chain):
+            for name in raised:
+                ended.setdefault(name, []).append(_end(chain, enough.step))
 
 
 def _in_time(anomaly: Anomaly) -> tuple[datetime, str]:

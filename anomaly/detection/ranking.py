@@ -1,14 +1,19 @@
 """Which incidents people care for, learned from what they said of earlier ones.
 
-In: features of labelled incidents, (N, F), and whether each was real. Out: `Trees`, gradient-boosted, which give a new
-incident a rank in [0, 1]: the probability that people would call it real. Training is scikit-learn's; the trees are
-plain arrays, so that ranking needs NumPy alone and nothing is ever unpickled.
+In: features of labelled incidents, (K, F) each, and whether each was real. Out: `Trees`, gradient-boosted, which give
+a new incident a rank in [0, 1]: the probability that people would call it real. Training is scikit-learn's; the trees
+are plain arrays, so that ranking needs NumPy alone and nothing is ever unpickled.
+
+**What is learned is what is ranked.** An incident is ranked when it opens, with a variable or two and an hour behind
+it, and again as it grows. What it was in the end would teach that real incidents are long and wide, and at the opening
+none is. So each is learned in its K states (`anomaly.detection.incidents.grown`), which share its weight.
 
 **Nothing that was confirmed may go unseen.** A rank below the group's `digest_below` sends an incident to the digest.
-Before that is believed, the incidents are ranked as they would have been in their time: in five blocks, each by trees
-that know only earlier ones. The bar is lowered below the lowest rank that a confirmed incident had so, by half. People
-press the wrong button: one in twenty of the confirmed ones, the lowest, is taken for that, or a few slips would keep
-every alarm in the channel. Critical incidents are never sent down, and the digest is read, too.
+Before that is believed, every labelled incident is ranked by trees that do not know it: five blocks in time, each by
+trees of the four others. A confirmed one is seen as soon as any of its states ranks high enough, so its highest rank
+counts. The bar is lowered below the lowest of these, by half. People press the wrong button: one in twenty of the
+confirmed ones, the lowest, is taken for that, or a few slips would keep every alarm in the channel. Critical incidents
+are never sent down, and the digest is read, too.
 
 **And back up.** What is sent down is hardly labelled any more, and a model that only sees its own choices confirms
 itself. So one in ten of the low-ranked is told anyway, drawn by a seed; and what people said fades with a half-life of
@@ -47,7 +52,7 @@ EXPECTED_WEIGHT = 0.5
 HALF_LIFE = timedelta(days=60)
 BLOCKS = 5
 SAFETY = 0.5
-"""Of the lowest rank that a confirmed incident had in its time."""
+"""Of the lowest rank that a confirmed incident had by trees that did not know it."""
 SLIPS = 0.05
 """Share of the confirmed incidents that may be slips of the finger; so many of the lowest are left out of account."""
 TOLD_ANYWAY = 0.1
@@ -238,13 +243,19 @@ class Ranking:
 
     trees: Trees
     bar: float
-    """Lower ranks go to the digest: the group's `digest_below`, lowered where a confirmed incident was near it."""
+    """Lower ranks go to the digest: the group's `digest_below`, or `SAFETY` times `lowest_real` where that is less."""
     labels: int
     real: int
     lowest_real: float
-    """Rank of the lowest confirmed incident in its time, without slips; NaN where none was ranked so."""
+    """The lowest of the confirmed incidents' highest ranks, without slips, each by trees that did not know it; NaN
+    where none was ranked so."""
     auc: float
-    """How often, of a real one and another, the real one ranked higher in its time; NaN where there were none."""
+    """How often, of a real one and another, the real one ranked higher when they opened; NaN where there were none."""
+
+    @property
+    def of_today(self) -> bool:
+        """Whether its trees know an incident by the features of today, in their order."""
+        return self.trees.features == FEATURES
 
     def as_json(self) -> dict[str, Any]:
         numbers = {"labels": self.labels, "real": self.real}
@@ -263,37 +274,76 @@ class Ranking:
         return cls(Trees.from_json(stored["trees"]), stored["bar"], stored["labels"], stored["real"], lowest, auc)
 
 
-def learn(x: Floats, real: NDArray[np.bool_], weights: Floats, *, digest_below: float, seed: int) -> Ranking | None:
-    """Ranks for (N, F) incidents, by start; None when there are too few labels, or nearly all say the same.
+def enough(real: Sequence[bool]) -> bool:
+    """Whether anything can be learned from labels, of which each is of a real incident or not."""
+    return len(real) >= LEAST_LABELS and LEAST_OF_EACH <= sum(real) <= len(real) - LEAST_OF_EACH
+
+
+def learn(
+    x: Sequence[Floats], real: NDArray[np.bool_], weights: Floats, *, digest_below: float, seed: int
+) -> Ranking | None:
+    """Ranks by what I incidents were when they were ranked; None when there are too few labels, or nearly all say the
+    same.
 
     Args:
-        real, weights: (N,)
+        x: by start, each (K, F): an incident as it opened and as it grew (`anomaly.detection.incidents.grown`). All of
+            an incident's states weigh as much together as one of another's that has no more.
+        real, weights: (I,)
         digest_below: the group's, in [0, 1].
     """
-    if len(x) < LEAST_LABELS or min(real.sum(), (~real).sum()) < LEAST_OF_EACH:
+    if not enough(real.tolist()):
         return None
-    then = _in_their_time(x, real, weights, seed)
-    known = np.isfinite(then)
-    confirmed = np.sort(then[known & real])
+    states = _States(np.concatenate(x), np.repeat(np.arange(len(x)), [len(own) for own in x]), real, weights)
+    ranks = _out_of_fold(states, seed)
+    begins = np.searchsorted(states.of, np.arange(len(x)))
+    first, best = ranks[begins], np.maximum.reduceat(ranks, begins)
+    known = np.isfinite(best)
+    confirmed = np.sort(best[known & real])
     lowest = float(confirmed[int(SLIPS * confirmed.size)]) if confirmed.size else math.inf
     bar = min(digest_below, SAFETY * lowest) if math.isfinite(lowest) else 0.0
     return Ranking(
-        trees=fit_trees(x, real, weights, seed=seed),
+        trees=states.trees(np.ones(len(states.of), dtype=bool), seed),
         bar=bar,
         labels=len(x),
         real=int(real.sum()),
         lowest_real=lowest if math.isfinite(lowest) else math.nan,
-        auc=auc(then[known], real[known]),
+        auc=auc(first[known], real[known]),
     )
 
 
-def _in_their_time(x: Floats, real: NDArray[np.bool_], weights: Floats, seed: int) -> Floats:
-    """(N,) each incident's rank by trees that know only earlier blocks; NaN in the first."""
-    ranks = np.full(len(x), np.nan)
-    edges = np.linspace(0, len(x), BLOCKS + 1).astype(int)
+@dataclass(frozen=True, slots=True)
+class _States:
+    """All states of I incidents, those of one behind each other."""
+
+    x: Floats
+    """(N, F)"""
+    of: NDArray[np.int64]
+    """(N,) the number of its incident, by start."""
+    real: NDArray[np.bool_]
+    """(I,)"""
+    weights: Floats
+    """(I,)"""
+
+    def trees(self, rows: NDArray[np.bool_], seed: int) -> Trees:
+        """Trees of some of the states, (N,)."""
+        of = self.of[rows]
+        weights = (self.weights / np.bincount(self.of, minlength=len(self.real)))[of]
+        return fit_trees(self.x[rows], self.real[of], weights, seed=seed)
+
+
+def _out_of_fold(states: _States, seed: int) -> Floats:
+    """(N,) each state's rank by trees of the other blocks of incidents, in time; NaN where these teach nothing.
+
+    Of the others, not of the earlier ones alone: the first blocks would be ranked by so few labels that their lowest
+    confirmed incident says more of the want of labels than of what the trees of all of them would miss.
+    """
+    ranks = np.full(len(states.of), np.nan)
+    edges = np.linspace(0, len(states.real), BLOCKS + 1).astype(int)
     for begin, end in pairwise(edges.tolist()):
-        if 0 < real[:begin].sum() < begin:
-            ranks[begin:end] = fit_trees(x[:begin], real[:begin], weights[:begin], seed=seed).rank(x[begin:end])
+        inside = (states.of >= begin) & (states.of < end)
+        known = states.real[states.of[~inside]]
+        if 0 < known.sum() < known.size:
+            ranks[inside] = states.trees(~inside, seed).rank(states.x[inside])
     return ranks
 
 

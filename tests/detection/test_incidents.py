@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly.detection.incidents import Anomaly, Incident, gather, joined, rated, severity_points
+from anomaly.detection.incidents import GROWN, Anomaly, Incident, gather, grown, joined, rated, severity_points
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 2, 1, tzinfo=UTC)
@@ -129,6 +129,38 @@ def test_incidents_that_have_ended_do_not_change_with_what_comes_later(anomalies
     for incident in early:
         if incident.resolved:
             assert final[incident.start, incident.end] == incident
+
+
+@given(ANOMALIES)
+def test_an_incident_grows_through_what_was_gathered_as_its_anomalies_came_in(anomalies: list[Anomaly]) -> None:
+    whole = _gather(anomalies, least=3, duration=2, repeat=100)
+    found = grown(
+        "orders", anomalies, step=HOUR, merge_gap=6 * HOUR, min_anomalies=3, min_duration=2 * HOUR,
+        repeat_window=100 * HOUR, of={i.start for i in whole},
+    )  # fmt: skip
+    assert {start: states[-1] for start, states in found.items()} == {
+        i.start: replace(i, resolved=False) for i in whole
+    }
+    for start, states in found.items():
+        for state in states:
+            known = [a for a in anomalies if a.start < state.end]
+            then = _gather(known, until=0, least=3, duration=2, repeat=100)
+            assert state == next(i for i in then if i.start == start)
+        # The first is when it opened, and each of the others but the last has lasted twice as long as the one before.
+        assert not any(
+            i.start == start
+            for i in _gather([a for a in anomalies if a.start < states[0].end - HOUR], least=3, duration=2, repeat=100)
+        )
+        for one, other in pairwise(states[:-1]):
+            assert other.end - start >= GROWN * (one.end - start)
+
+
+def test_only_incidents_that_are_asked_for_are_followed() -> None:
+    anomalies = [_anomaly(0), _anomaly(100), _anomaly(101)]
+    found = grown(
+        "orders", anomalies, step=HOUR, merge_gap=6 * HOUR, min_anomalies=1, of=[START + 100 * HOUR, START + 7 * HOUR]
+    )
+    assert {start: len(states) for start, states in found.items()} == {START + 100 * HOUR: 2}
 
 
 @given(ANOMALIES, st.integers(0, 200))

@@ -54,6 +54,47 @@ def table(seed: int, rows: int = 120) -> tuple[NDArray[np.float64], NDArray[np.b
     return x, x[:, 0] + x[:, 5] * (x[:, 3] > 0) + 0.3 * rng.normal(size=rows) > 0
 
 
+def alone(x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Incidents that never grew."""
+    return list(x[:, None])
+
+
+def test_an_incident_that_grew_says_as_much_as_one_that_did_not() -> None:
+    """Whatever the number of its states: otherwise the long ones, which are mostly real, would be learned alone."""
+    x, real = table(10)
+    once = learn(alone(x), real, np.ones(len(x)), digest_below=0.2, seed=1)
+    often = learn([np.repeat(row, 4, axis=0) for row in alone(x)], real, np.ones(len(x)), digest_below=0.2, seed=1)
+    assert once is not None
+    assert often is not None
+    # Each leaf asks for five rows, which fewer incidents can give: alike, not equal.
+    assert np.corrcoef(once.trees.rank(x), often.trees.rank(x))[0, 1] > 0.9
+    assert often.labels == once.labels == len(x)
+
+
+def test_the_bar_is_about_confirmed_incidents_that_were_low_in_all_their_states() -> None:
+    """One that climbs out of the digest as it grows is not lost; one that never does is."""
+    rng = np.random.default_rng(11)
+    real = np.arange(200) % 2 == 0
+    low = rng.normal(size=(200, len(FEATURES)))
+    low[:, 0] = 0.0
+    high = low.copy()
+    high[:, 0] = np.where(real, 1.0, 0.0)
+    climbing = [np.stack([a, b]) for a, b in zip(low, high, strict=True)]
+    climbs = learn(climbing, real, np.ones(200), digest_below=0.9, seed=1)
+    stays = learn(alone(low), real, np.ones(200), digest_below=0.9, seed=1)
+    assert climbs is not None
+    assert stays is not None
+    assert climbs.lowest_real > 2 * stays.lowest_real
+
+
+def test_a_ranking_knows_whether_it_was_learned_from_the_features_of_today() -> None:
+    x, real = table(12)
+    found = learn(alone(x), real, np.ones(len(x)), digest_below=0.2, seed=1)
+    assert found is not None
+    assert found.of_today
+    assert not replace(found, trees=replace(found.trees, features=FEATURES[1:])).of_today
+
+
 def test_the_trees_say_what_scikit_learn_says() -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]
 
@@ -70,7 +111,7 @@ def test_the_trees_say_what_scikit_learn_says() -> None:
 
 def test_a_ranking_is_the_same_after_a_trip_through_json() -> None:
     x, real = table(4)
-    found = learn(x, real, np.ones(len(x)), digest_below=0.2, seed=1)
+    found = learn(alone(x), real, np.ones(len(x)), digest_below=0.2, seed=1)
     assert found is not None
     again = Ranking.from_json(json.loads(json.dumps(found.as_json())))
     np.testing.assert_array_equal(again.trees.rank(x), found.trees.rank(x))
@@ -80,15 +121,15 @@ def test_a_ranking_is_the_same_after_a_trip_through_json() -> None:
 def test_too_few_labels_or_labels_that_all_say_the_same_teach_nothing() -> None:
     x, real = table(5)
     few = LEAST_LABELS - 1
-    assert learn(x[:few], real[:few], np.ones(few), digest_below=0.2, seed=1) is None
-    assert learn(x, np.ones(len(x), dtype=bool), np.ones(len(x)), digest_below=0.2, seed=1) is None
+    assert learn(alone(x[:few]), real[:few], np.ones(few), digest_below=0.2, seed=1) is None
+    assert learn(alone(x), np.ones(len(x), dtype=bool), np.ones(len(x)), digest_below=0.2, seed=1) is None
 
 
 def test_the_bar_stays_below_what_confirmed_incidents_were_ranked_in_their_time() -> None:
     rng = np.random.default_rng(6)
     x = rng.normal(size=(200, len(FEATURES)))
-    by_chance = learn(x, rng.random(200) < 0.5, np.ones(200), digest_below=0.9, seed=1)
-    plain = learn(x, x[:, 0] > 0, np.ones(200), digest_below=0.2, seed=1)
+    by_chance = learn(alone(x), rng.random(200) < 0.5, np.ones(200), digest_below=0.9, seed=1)
+    plain = learn(alone(x), x[:, 0] > 0, np.ones(200), digest_below=0.2, seed=1)
     assert by_chance is not None
     assert plain is not None
     assert by_chance.bar <= 0.5 * by_chance.lowest_real < 0.2
@@ -113,7 +154,7 @@ def test_critical_incidents_are_never_sent_down_and_one_in_ten_of_the_others_is_
 
 def test_an_incident_that_grows_keeps_its_draw() -> None:
     x, real = table(8)
-    found = learn(x, real, np.ones(len(x)), digest_below=0.2, seed=1)
+    found = learn(alone(x), real, np.ones(len(x)), digest_below=0.2, seed=1)
     assert found is not None
     always = replace(found, bar=1.1)
     for n in range(50):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,28 @@ from anomaly.adapters.mlflow_rankings import MlflowRankings
 from anomaly.adapters.postgres.labels import PostgresLabels
 from anomaly.adapters.postgres.rankings import PostgresRankings
 from anomaly.adapters.postgres.store import PostgresStore
-from anomaly.detection.incidents import Incident, IncidentVariable, rated
+from anomaly.detection.incidents import Incident, IncidentVariable, gather, rated
 from anomaly.detection.ranking import FEATURES, Memory, features
 from anomaly.exceptions import RegistryUnavailableError
-from anomaly.groups import Group
+from anomaly.groups import Group, TimeRange
+from anomaly.ports import Fit, Predictions
 from anomaly.stages import label
 from anomaly.stages.labelled import drafted
-from anomaly.stages.ranking import learn_ranking, low_rank
+from anomaly.stages.ranking import learn_ranking, low_rank, seen
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NUMBER = 42
+NUMBERS = {
+    "observed": 10.0,
+    "predicted": 100.0,
+    "lower": 60.0,
+    "upper": 140.0,
+    "residuals": -9.0,
+    "tail_probabilities": 1e-9,
+    "felt": 100.0,
+    "outlook": 100.0,
+}
 
 
 @pytest.fixture
@@ -97,6 +108,56 @@ def test_what_people_called_false_alarms_goes_to_the_digest_and_what_they_called
     later = [why(group, incident(NUMBER + n, real=False)) for n in range(20)]
     assert sum("by what people said of 42 earlier ones" in said for said in later) >= 15
     assert [why(group, incident(NUMBER + n, real=True)) for n in range(20)] == [""] * 20
+
+
+def test_what_is_learned_from_is_what_alert_saw_when_it_opened_an_incident_and_as_it_grew(
+    group: Group, store: PostgresStore
+) -> None:
+    hours = 9
+    variables = store.enrol(group, {"a": "numeric", "b": "numeric"}, first_interval=START)
+    within = TimeRange(START, START + hours * HOUR, HOUR)
+    store.save_fit(Fit("f1", group.name, within, {}, 1, "promoted", "run", 1, START))
+    kinds = np.full((2, hours), "drop", dtype="<U16")
+    kinds[1, :6] = ""
+    numbers = {name: np.full((2, hours), value) for name, value in NUMBERS.items()}
+    store.write_predictions(
+        group,
+        Predictions("f1", variables, within.starts(), kinds=kinds, tests=np.full((2, hours), "single"), **numbers),
+    )
+    (whole,) = gather(
+        group.name, store.anomalies(group, within), step=HOUR, merge_gap=group.incidents.merge_gap,
+        min_anomalies=group.incidents.min_anomalies, until=within.end,
+    )  # fmt: skip
+    (known,) = store.save_incidents(group, [whole])
+    gone = replace(known, start=START + 100 * HOUR, end=START + 101 * HOUR)
+
+    found = seen(group, [known, gone], store)
+
+    states = found[known.start]
+    lasted = [int((state.end - state.start) / HOUR) for state in states]
+    assert lasted[0] == group.incidents.min_anomalies < lasted[-1] == hours
+    assert [[v.variable for v in state.variables] for state in (states[0], states[-1])] == [["a"], ["a", "b"]]
+    assert found[gone.start] == (gone,)
+
+
+def test_a_ranking_that_was_learned_from_other_features_is_left_aside_and_that_is_said(
+    group: Group,
+    store: PostgresStore,
+    labels: PostgresLabels,
+    rankings: PostgresRankings,
+    labelled: tuple[Incident, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learn_ranking(group, store=store, labels=labels, rankings=rankings, registry=Registered(), now=START)
+    kept = rankings.serving(group)
+    assert kept is not None
+    shifted = replace(kept.ranking.trees, features=("something", *FEATURES[:-1]))
+    rankings.serve(group, replace(kept, ranking=replace(kept.ranking, trees=shifted)))
+
+    why = low_rank(group, labels=labels, rankings=rankings)
+
+    assert [why(group, incident(NUMBER + n, real=False)) for n in range(10)] == [""] * 10
+    assert "was learned from other features than today's and is left aside" in caplog.text
 
 
 def test_a_ranking_serves_while_mlflow_is_down(
