@@ -100,13 +100,15 @@ def forecast_by(found: Explanation) -> Rows:
         yield "days of month", month_days_words(record.month_days, found.transform)
 
 
-def month_days_words(days: Mapping[int, float], transform: Transform) -> str:
-    """Such as ``the 25th +50 %, the last but one -20 %``."""
+def month_days_words(days: Mapping[int, tuple[float, float]], transform: Transform) -> str:
+    """Such as ``day 25 +50%, the last perhaps -20%``."""
+    words = number if transform is Transform.LINEAR else _share
     said = [
-        f"{_day(day)} {number(by) if transform is Transform.LINEAR else _share(by)}"
-        for day, by in sorted(days.items(), key=lambda item: (item[0] < 0, item[0]))
+        f"{_day(day)} {'' if least == most else 'perhaps '}{words(most or least)}"
+        for day, (least, most) in sorted(days.items(), key=lambda item: (item[0] < 0, item[0]))
     ]
-    return f"{', '.join(said)}: so they were in every month of the history"
+    rest = ", and 'perhaps' for a day that it did not show" if any(a != b for a, b in days.values()) else ""
+    return f"{', '.join(said)}: so they were in every month of the history{rest}"
 
 
 def _share(by: float) -> str:

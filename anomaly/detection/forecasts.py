@@ -75,7 +75,9 @@ class Past:
     filling: Filling | None = None
     """How the V variables fill in; without it every count is complete."""
     departed: Floats | None = None
-    """(V, T) what the day of the month brings, by `anomaly.detection.months`; None for nothing."""
+    """(2, V, T) what the day of the month brings, and may bring, by `anomaly.detection.months`; None for nothing."""
+    others: NDArray[np.bool_] | None = None
+    """(V, H) what another fit has put in place of counts, and may have known less of such days; None for nothing."""
     ages: NDArray[np.int64] | None = None
     """(T - H,) at which the counts to judge were taken, in whole intervals; -1 for complete."""
 
@@ -145,13 +147,18 @@ class _Walker:
         self.first = first
         felt, expected, outlook = (np.full(shape, np.nan) for _ in range(3))
         felt[:, :first], expected[:, :first] = past.felt, past.expected
-        self.departed = np.zeros(shape) if past.departed is None else past.departed
+        self.departed, self.perhaps = np.zeros((2, *shape)) if past.departed is None else past.departed
         before = self.departed[:, :first]
-        z = transforms.forward(months.without(felt, self.departed, past.transform), past.transform)
+        outdated = np.zeros(shape, dtype=bool)
+        if past.others is not None:
+            outdated[:, :first] = past.others & months.outdated(past.observed[:, :first], past.felt, before)
+        known_levels = np.where(outdated, np.nan, months.without(felt, self.departed, past.transform))
+        z = transforms.forward(known_levels, past.transform)
         names = {BASELINE, OUTLOOK, RATE, *(name for panel in panels for name in panel.window.channels)}
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
         known = self.channels.outlook(evidence.rare, slice(first))
         outlook[:, :first] = months.with_them(transforms.inverse(known, past.transform), before, past.transform)
+        felt[outdated] = outlook[outdated]
         self.series = Series(past.observed.copy(), felt, expected, outlook)
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
@@ -190,7 +197,8 @@ class _Walker:
                 recent -= was[:, at - memory_]
             replaced = was[:, at] & (recent <= most) & ~believed(was, at, past.step) & np.isfinite(expected)
             self.series.felt[replaced, at] = self._stand_in(at)[replaced]
-            seen = self.series.felt[:, at] if past.special[at] else self.young.whole(n, self.series.felt[:, at], mean)
+            felt = self.series.felt[:, at]
+            seen = np.where(self._unsure(at), felt, self.young.whole(n, felt, mean))
             plain = months.without(seen, self.departed[:, at], past.transform)
             self.channels.settle(at, transforms.forward(plain, past.transform))
         known = np.isfinite(residuals) & ~waiting
@@ -232,36 +240,49 @@ class _Walker:
             answer = panel.predict(asked)[panel.positions, 0]
         return panel.scaler.span * answer if panel.relative else panel.scaler.unscale(answer)
 
+    def _unsure(self, at: int) -> NDArray[np.bool_]:
+        """(V,) of which nobody can say what this day brings: all on special days, some on days of the month."""
+        return np.asarray((self.perhaps[:, at] != 0) | self.past.special[at])
+
     def _feel(self, at: int, n: int) -> Floats:
-        """What the interval counts as: what was written, in the measure of complete intervals, (V,). On a special day
-        the prediction is what of the ordinary is nearest, and only what is beyond it is felt, on top of the outlook:
-        later windows learn nothing from it."""
-        past, series = self.past, self.series
+        """What the interval counts as: what was written, in the measure of complete intervals, (V,). On a day that
+        nobody is sure of, the prediction is what of the ordinary is nearest, and only what is beyond it is felt, on top
+        of the outlook: later windows learn nothing from it."""
+        past, series, unsure = self.past, self.series, self._unsure(at)
         mean, outlook = series.expected[:, at].copy(), series.outlook[:, at].copy()
         counted = self.young.felt(n, past.observed[:, at], mean)
         whole = self.young.whole(n, counted, mean)
-        if past.special[at]:
-            positions = at - self.days[n]
-            seen = transforms.inverse(self.channels[LEVEL][:, np.maximum(positions, 0)], past.transform)
-            seen[:, positions < 0] = np.nan
-            low, high = calendars.ordinary(months.with_them(seen, self.departed[:, [at]], past.transform))
-            due = np.clip(whole, np.fmin(low, outlook), np.fmax(high, outlook))
+        series.observed[:, at] = series.felt[:, at] = counted
+        series.expected[:, at] = self.young.expected(n, mean)
+        series.outlook[:, at] = self.young.expected(n, outlook)
+        if unsure.any():
+            due = np.clip(whole, *self._ordinary(at, n, mean, outlook))
             beyond = np.maximum(whole - due + outlook, 0)
-            self.predicted[:, n] = np.where(np.isfinite(mean), transforms.forward(due, past.transform), np.nan)
-            series.observed[:, at] = whole
-            series.expected[:, at] = transforms.inverse(self.predicted[:, n], past.transform)
-            series.felt[:, at] = np.where(np.isfinite(mean) & np.isfinite(beyond), beyond, whole)
-        else:
-            series.observed[:, at] = series.felt[:, at] = counted
-            series.expected[:, at] = self.young.expected(n, mean)
-            series.outlook[:, at] = self.young.expected(n, outlook)
+            due_z = np.where(np.isfinite(mean), transforms.forward(due, past.transform), np.nan)
+            self.predicted[unsure, n] = due_z[unsure]
+            series.observed[unsure, at] = whole[unsure]
+            series.expected[unsure, at] = transforms.inverse(due_z, past.transform)[unsure]
+            series.felt[unsure, at] = np.where(np.isfinite(mean) & np.isfinite(beyond), beyond, whole)[unsure]
+            series.outlook[unsure, at] = outlook[unsure]
         return whole
 
+    def _ordinary(self, at: int, n: int, mean: Floats, outlook: Floats) -> tuple[Floats, Floats]:
+        """Between which counts, (V,) each, a day that nobody is sure of is ordinary."""
+        low, high = np.fmin(mean, outlook), np.fmax(mean, outlook)
+        if self.past.special[at]:
+            positions = at - self.days[n]
+            seen = transforms.inverse(self.channels[LEVEL][:, np.maximum(positions, 0)], self.past.transform)
+            seen[:, positions < 0] = np.nan
+            quiet, busy = calendars.ordinary(months.with_them(seen, self.departed[:, [at]], self.past.transform))
+            low, high = np.fmin(quiet, outlook), np.fmax(busy, outlook)
+        ends = [months.with_them(end, self.perhaps[:, at], self.past.transform) for end in (low, high)]
+        return np.fmin(low, ends[0]), np.fmax(high, ends[1])
+
     def _stand_in(self, at: int) -> Floats:
-        """What later intervals see in place of an anomaly, (V,): the prediction. That of a special day is the edge of
-        the ordinary, and would be missed in sums, which compare with the outlook."""
+        """What later intervals see in place of an anomaly, (V,): the prediction. That of a day that nobody is sure
+        of is the edge of the ordinary, and would be missed in sums, which compare with the outlook."""
         expected, outlook = self.series.expected[:, at], self.series.outlook[:, at]
-        return np.where(self.past.special[at] & np.isfinite(outlook), outlook, expected)
+        return np.where(self._unsure(at) & np.isfinite(outlook), outlook, expected)
 
     def _judge(self, at: int, n: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
         two = slice(max(at - 1, 0), at + 1)

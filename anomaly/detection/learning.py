@@ -62,7 +62,7 @@ class Learned:
     tests: tuple[tuple[FittedTest, ...], ...]
     panels: tuple[Panel, ...]
     month_days: Floats
-    """(V, 62) by how much days of the month depart (`anomaly.detection.months`)."""
+    """(2, V, 62) by how much days of the month depart, and may (`anomaly.detection.months`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,8 @@ def learn(
     tests: list[tuple[FittedTest, ...]] = [()] * len(observed)
     panels: list[Panel] = []
     struck = np.zeros_like(ordinary) if anomalous is None else anomalous
-    month_days = np.zeros((len(observed), months.DAYS))
-    month_days[able] = months.learned(
+    month_days = np.zeros((2, len(observed), months.DAYS))
+    month_days[:, able] = months.learned(
         observed[able],
         (ordinary | struck)[able],
         struck[able],
@@ -211,8 +211,8 @@ def learn(
                 Panel(np.array([row]), None, 1, Scaler(level, level), constant.window(p.step), False, constant.forecast)  # type: ignore[arg-type]  # noqa: FBT003
             )
     if able.size:
-        departed = months.departures(month_days[able], starts, p.zone)
-        known = months.remembered(observed[able], felt[able], departed, p.transform)
+        departed, _ = months.departures(month_days[:, able], starts, p.zone)
+        known = np.where(months.outdated(observed[able], felt[able], departed), np.nan, felt[able])
         contest = open_contest(
             transforms.forward(months.without(known, departed, p.transform), p.transform),
             ordinary[able],
@@ -320,6 +320,7 @@ def watch(
             transform=p.transform,
             special=special[back:end],
             departed=months.departures(fit.month_days, starts[back:end], p.zone),
+            others=felt[:, back:begin] != values[:, back:begin],
         )
         limits = np.array(
             [

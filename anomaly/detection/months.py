@@ -2,7 +2,7 @@
 
 In: the counts of V variables over their history, in the group's zone. Out: per variable a table with one entry for
 each day counted from the first of the month and one for each counted from the last; from a table, by how much each
-interval of a range departs.
+interval of a range departs, or may depart.
 
 A history of 60 to 90 days holds each day of the month two or three times. That is too little for a network, and
 enough for one number: a day's departure from the same weekday of the weeks around it, in the logarithm (of gauges:
@@ -10,6 +10,9 @@ in their unit). It is believed only when the day departed in every month of the 
 much, and each time beyond `CLEARLY` times what days of this variable usually depart. What happened on the same date
 twice by chance is rare at that size; what departs by less is lost in the scatter of a single interval anyway. Where a
 day has been anomalous, an incident may have been the reason, and it must have departed in `MONTHS_IF_ANOMALOUS` months.
+
+A day beside those that is not known yet, because all of its dates fell on days off or holidays, may depart like its
+neighbours, and may not: there, all between the two, and somewhat beyond, is ordinary.
 
 The departure is taken out of the counts before anything is learned from them, and put back into predictions: neither
 baselines nor networks ever see it.
@@ -27,7 +30,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import transforms
 from anomaly.detection.medians import nan_median
 from anomaly.detection.windows import utc_offsets
 from anomaly.groups.model import Transform
@@ -45,6 +47,10 @@ ALIKE = 1 / 3
 LEAST_DEPARTURE = 0.02
 """Of the logarithm: what departs by less is not worth an entry."""
 MONTHS, MONTHS_IF_ANOMALOUS = 2, 3
+DAYS_OFF = 2
+"""Days beside each other that may be unknown in all months."""
+POSSIBLY = 1.2
+"""Of its neighbours' departure: counts scatter around what may be expected, too."""
 WEEKS_AROUND = 3
 LEAST_DAYS = 21
 """A variable that is known for fewer days has no table."""
@@ -57,16 +63,19 @@ _NORMAL = 1.4826
 
 
 def departures(table: Floats, starts: NDArray[np.datetime64], zone: ZoneInfo) -> Floats:
-    """(V, T) by how much intervals depart, in the logarithm or the gauge's unit; 0 on ordinary days.
+    """(2, V, T) by how much intervals depart, and by how much others may, in the logarithm or the gauge's unit; 0 on
+    ordinary days.
 
     Args:
-        table: (V, DAYS), as `learned`; 0 where a day does not stand out.
+        table: (2, V, DAYS), as `learned`; 0 where a day does not stand out.
         starts: (T,) datetime64[s], UTC.
         zone: for what day it is.
     """
     _, first, last = _days(starts, zone)
-    from_last = table[:, LONGEST + last]
-    return np.where(from_last != 0, from_last, table[:, first])
+    from_last = table[..., LONGEST + last]
+    found = np.where(from_last != 0, from_last, table[..., first])
+    found[1, found[0] != 0] = 0.0
+    return found
 
 
 def without(counts: Floats, departed: Floats, transform: Transform) -> Floats:
@@ -79,37 +88,35 @@ def with_them(counts: Floats, departed: Floats, transform: Transform) -> Floats:
     return np.asarray(counts + departed if transform is Transform.LINEAR else counts * np.exp(departed))
 
 
-def remembered(observed: Floats, felt: Floats, departed: Floats, transform: Transform) -> Floats:
-    """Counts to learn from, (V, T): an anomaly's stand-in may be of a time when its day was not known to depart. Then
-    what was written is nearer to what is usual there.
+def outdated(observed: Floats, felt: Floats, departed: Floats) -> Mask:
+    """(V, T) what says nothing any more: what stands in for a count, on a day that is known to depart, may be of a time
+    when that was not known.
 
     Args:
-        observed, felt: (V, T) as written, and with stand-ins.
-        departed: (V, T), by `departures`.
-        transform: of the group.
+        observed, felt: (V, T) as written, and with stand-ins; NaN where unknown.
+        departed: (V, T), by `departures`, of days that depart for certain.
     """
-    plain = transforms.forward(without(observed, departed, transform), transform)
-    stands_in = transforms.forward(felt, transform)
-    unknown_then = (departed != 0) & (
-        np.abs(plain - stands_in) < np.abs(transforms.forward(observed, transform) - plain) / 2
-    )
-    return np.where(unknown_then, observed, felt)
+    return np.asarray((departed != 0) & (felt != observed) & np.isfinite(felt))
 
 
-def as_mapping(row: Floats) -> dict[int, float]:
-    """A variable's table, (DAYS,), by the number people give the day: 1 is the first of a month, -1 its last."""
-    return {
-        (entry + 1 if entry < LONGEST else LONGEST - 1 - entry): float(row[entry])
-        for entry in np.flatnonzero(row).tolist()
-    }
+def as_mappings(table: Floats) -> list[dict[int, tuple[float, float]]]:
+    """(2, V, DAYS) as V mappings from the number people give the day, 1 for the first of a month and -1 for its last,
+    to the least and the most that it departs; the same number twice where it is certain."""
+    certain, possible = table
+    found: list[dict[int, tuple[float, float]]] = [{} for _ in certain]
+    for row, entry in np.argwhere(table.any(axis=0)).tolist():
+        by = float(certain[row, entry]) or float(possible[row, entry])
+        ends = (by, by) if certain[row, entry] else (min(by, 0.0), max(by, 0.0))
+        found[row][entry + 1 if entry < LONGEST else LONGEST - 1 - entry] = ends
+    return found
 
 
-def as_table(mappings: Sequence[Mapping[int, float]]) -> Floats:
-    """(V, DAYS) of V mappings."""
-    table = np.zeros((len(mappings), DAYS))
+def as_table(mappings: Sequence[Mapping[int, tuple[float, float]]]) -> Floats:
+    """(2, V, DAYS) of V mappings."""
+    table = np.zeros((2, len(mappings), DAYS))
     for row, mapping in enumerate(mappings):
-        for day, departure in mapping.items():
-            table[row, day - 1 if day > 0 else LONGEST - 1 - day] = departure
+        for day, (least, most) in mapping.items():
+            table[int(least != most), row, day - 1 if day > 0 else LONGEST - 1 - day] = most or least
     return table
 
 
@@ -123,7 +130,7 @@ def learned(
     zone: ZoneInfo,
     transform: Transform,
 ) -> Floats:
-    """(V, DAYS) the departures that can be believed; 0 elsewhere.
+    """(2, V, DAYS) the departures that can be believed, and those that cannot be excluded; 0 elsewhere.
 
     Args:
         counts: (V, T) as written; NaN where unknown.
@@ -134,7 +141,7 @@ def learned(
         zone: for what day it is.
         transform: of the group.
     """
-    table = np.zeros((len(counts), DAYS))
+    table = np.zeros((2, len(counts), DAYS))
     if not counts.size or step.total_seconds() > _DAY:
         return table
     day, first, last = _days(starts, zone)
@@ -149,12 +156,34 @@ def learned(
     scatter = _NORMAL * nan_median(np.abs(departed - nan_median(departed)[:, None]))
     least = np.maximum(CLEARLY * scatter, LEAST_DEPARTURE if transform is Transform.ANSCOMBE else 0.0)
     enough = np.isfinite(departed).sum(axis=1) >= LEAST_DAYS
-    for first_entry, number in ((0, first[begins]), (LONGEST, last[begins])):
-        part = slice(first_entry, first_entry + LONGEST)
-        table[:, part] = _believed(departed, struck, number, least, enough)
-    for row in np.flatnonzero(table[:, :LONGEST].any(axis=1) & table[:, LONGEST:].any(axis=1)):
-        table[row] = _told_apart(table[row], first[begins], last[begins])
+    certain, possible = table
+    parts = ((slice(LONGEST), first[begins]), (slice(LONGEST, DAYS), last[begins]))
+    for part, number in parts:
+        certain[:, part] = _believed(departed, struck, number, least, enough)
+    for row in np.flatnonzero(certain[:, :LONGEST].any(axis=1) & certain[:, LONGEST:].any(axis=1)):
+        certain[row] = _told_apart(certain[row], first[begins], last[begins])
+    for part, number in parts:
+        possible[:, part] = _beside(certain[:, part], np.isfinite(departed), number)
     return table
+
+
+def _beside(certain: Floats, known: Mask, number: Integers) -> Floats:
+    """(V, 31) what days that nobody has seen would bring if they were like those beside them, `DAYS_OFF` away at most.
+
+    Args:
+        certain: (V, 31)
+        known: (V, D) days that say something.
+        number: (D,) of the day, from the first of the month or from the last.
+    """
+    unseen = np.ones(certain.shape, dtype=bool)
+    for n in np.unique(number):
+        unseen[:, n] = ~known[:, number == n].any(axis=1)
+    found = certain.copy()
+    for _ in range(DAYS_OFF):
+        neighbours = np.pad(found, ((0, 0), (1, 1)))
+        before, after = neighbours[:, :-2], neighbours[:, 2:]
+        found = np.where((found == 0) & unseen, np.where(before != 0, before, after), found)
+    return np.where(certain == 0, POSSIBLY * found, 0.0)
 
 
 def _told_apart(row: Floats, first: Integers, last: Integers) -> Floats:

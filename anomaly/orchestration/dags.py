@@ -1,5 +1,5 @@
-"""A group in, its DAGs out: one that updates, predicts and alerts, one that fits, and one that measures every night what
-would be noticed (`anomaly.orchestration.measuring`), unless the group's file says never.
+"""A group in, its DAGs out: one that updates, predicts and alerts, one that fits, and one that measures every night
+what would be noticed (`anomaly.orchestration.measuring`), unless the group's file says never.
 
 The tasks import, wire, call one stage and return its report; data travels through the stores. What is heavy is
 imported by the stages when they run, so that parsing stays light. A task's docstring is its page in the UI.

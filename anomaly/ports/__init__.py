@@ -171,9 +171,9 @@ class FittedVariable:
     """Those that the distribution was fitted to, oldest first."""
     tests: tuple[FittedTest, ...] = ()
     """All tests that judge the variable; distribution and thresholds above are those of single intervals."""
-    month_days: Mapping[int, float] = field(default_factory=dict)
-    """By how much days of the month depart that always do, in the logarithm or the gauge's unit; 1 is the first day,
-    -1 the last (`anomaly.detection.months`)."""
+    month_days: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """The least and the most by which days of the month depart that always do, in the logarithm or the gauge's unit;
+    1 is the first day, -1 the last (`anomaly.detection.months`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +380,11 @@ class Store(Protocol):
     def read_predictions(
         self, group: Group, variables: Sequence[Variable], within: TimeRange
     ) -> Predictions | None: ...
+
+    def felt_by_others(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange, fit_id: str
+    ) -> NDArray[np.bool_]:
+        """(V, N) intervals judged by another fit than this, of which later ones see something else than was written."""
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         """By start and variable."""

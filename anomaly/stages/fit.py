@@ -284,8 +284,8 @@ def train(
             known.observed[able], known.teaches[able], known.anomalous[able], starts,
             step=group.interval, zone=group.zone, transform=group.transform,
         )  # fmt: skip
-        departed = months.departures(month_days, starts, group.zone)
-        felt = months.remembered(known.observed[able], counts[able], departed, group.transform)
+        departed, _ = months.departures(month_days, starts, group.zone)
+        felt = np.where(months.outdated(known.observed[able], counts[able], departed), np.nan, counts[able])
         contest = open_contest(
             transforms.forward(months.without(felt, departed, group.transform), group.transform),
             ordinary[able],
@@ -315,7 +315,7 @@ def train(
             observed=known.observed[able],
             felt=felt,
             ordinary=ordinary[able],
-            month_days=[months.as_mapping(row) for row in month_days],
+            month_days=months.as_mappings(month_days),
             probabilities=[probability[v.name] for v in contestants],
         )
     if _known_fit(store, fit.id).state != "started":
@@ -357,17 +357,18 @@ def _history_of(
 ) -> _History:
     counts = store.read_counts(group, variables, history).counts
     predictions = store.read_predictions(group, variables, history)
+    told = np.zeros(counts.shape, dtype=bool) if predictions is None else predictions.kinds != ""
     special = calendars.special(history.starts(), group.zone, group.holidays)
     felt = counts if predictions is None else felt_counts(counts, predictions)
     held = () if labels is None else labels.labels(group, history)
     if held:
         said = taught(held, [v.name for v in variables], history, store.incidents(group, history))
         felt = relearned(counts, felt, said, group.interval)
-        anomalous, unlike = (felt != counts) & ~said.ordinary, said.unlike & ~said.ordinary
+        stands_in, unlike, told = (mask & ~said.ordinary for mask in (felt != counts, said.unlike, told))
     else:
-        anomalous, unlike = felt != counts, np.zeros(counts.shape, dtype=bool)
+        stands_in, unlike = felt != counts, np.zeros(counts.shape, dtype=bool)
     teaches = np.isfinite(counts) & ~special & ~unlike
-    return _History(counts, felt, anomalous, teaches, teaches & ~anomalous)
+    return _History(counts, felt, told, teaches, teaches & ~stands_in)
 
 
 def _train_report(fit: Fit, shard: int, fitted: Sequence[FittedVariable], store: Store) -> TrainReport:

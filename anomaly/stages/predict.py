@@ -332,13 +332,17 @@ def _past(
     now: datetime,
 ) -> Past:
     """Counts of the whole range, and how those before the first interval were judged in their time."""
-    shape = (len(observed), first)
+    shape, variables = (len(observed), first), [f.variable for f in champion.fitted]
     felt, expected, anomalous = observed[:, :first], np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    days = months.as_table([f.month_days for f in champion.fitted])
+    others = np.zeros(shape, dtype=bool)
     if first:
         history = TimeRange(known.start, known.start + first * known.step, known.step)
-        before = store.read_predictions(group, [f.variable for f in champion.fitted], history)
+        before = store.read_predictions(group, variables, history)
         if before is not None:
             felt, expected, anomalous = felt_counts(felt, before), before.predicted, before.kinds != ""
+        if (rows := np.flatnonzero(days[0].any(axis=1))).size:
+            others[rows] = store.felt_by_others(group, [variables[row] for row in rows], history, champion.fit.id)
     return Past(
         observed=observed,
         felt=felt,
@@ -349,10 +353,9 @@ def _past(
         zone=champion.zone,
         transform=champion.transform,
         special=calendars.special(known.starts(), champion.zone, group.holidays),
-        filling=store.filling([f.variable for f in champion.fitted], completeness.ages(group.lateness, group.interval)),
-        departed=months.departures(
-            months.as_table([f.month_days for f in champion.fitted]), known.starts(), champion.zone
-        ),
+        filling=store.filling(variables, completeness.ages(group.lateness, group.interval)),
+        departed=months.departures(days, known.starts(), champion.zone),
+        others=others,
         ages=_ages(group, TimeRange(known.start + first * known.step, known.end, known.step), store, now),
     )
 

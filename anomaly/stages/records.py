@@ -67,7 +67,7 @@ def contestant_records(
     observed: Floats,
     felt: Floats,
     ordinary: Mask,
-    month_days: Sequence[Mapping[int, float]],
+    month_days: Sequence[Mapping[int, tuple[float, float]]],
     probabilities: Sequence[float],
 ) -> list[FittedVariable]:
     """Tests and thresholds of all contestants, from what their winners say of the history.
@@ -75,7 +75,7 @@ def contestant_records(
     Args:
         observed, felt: (V, T) the history, as counted and with stand-ins.
         ordinary: (V, T) intervals that stand for what is normal.
-        month_days: (V,) days of the month that always depart.
+        month_days: (V,) days of the month that always depart, or may.
         probabilities: (V,) of a false incident beginning in an interval.
     """
     predictions = chosen_predictions(outcome)
@@ -178,7 +178,7 @@ def _record(
     tests: tuple[FittedTest, ...],
     residuals: Floats,
     probability: float,
-    month_days: Mapping[int, float] | None = None,
+    month_days: Mapping[int, tuple[float, float]] | None = None,
 ) -> FittedVariable:
     single = next((test for test in tests if test.test == SINGLE), None)
     lower, upper = -math.inf, math.inf

@@ -96,6 +96,16 @@ class _SupposedStore:
             test=str(p.tests[row, column]),
         )
 
+    def felt_by_others(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange, fit_id: str
+    ) -> NDArray[np.bool_]:
+        """Others have judged what is before the supposed range; this fit all of it."""
+        found = np.zeros((len(variables), len(within)), dtype=bool)
+        if within.start < self._within.start:
+            before = TimeRange(within.start, min(within.end, self._within.start), within.step)
+            found[:, : len(before)] = self._store.felt_by_others(group, variables, before, fit_id)
+        return found
+
     def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None:
         """Before the supposed range what is stored, from there on what was supposed."""
         stored = None

@@ -105,8 +105,10 @@ def test_days_of_the_month_are_expected_once_two_months_have_shown_them() -> Non
     found = watched(values, first, refit=timedelta(days=60))
 
     ((_, learned),) = found.learned
-    assert set(np.flatnonzero(learned.month_days[0])) == {24, 25, 26}
-    assert not learned.month_days[1].any()
+    certain, possible = learned.month_days
+    assert set(np.flatnonzero(certain[0])) == {24, 25, 26}
+    assert not certain[1].any()
+    assert not possible.any()
     later = payday & (np.arange(hours) >= first)
     assert (found.kinds[0, later] == "").mean() > 0.97
     assert (found.kinds[1, later] != "").mean() > 0.8, "a surge that no month has shown before is one"
@@ -115,6 +117,50 @@ def test_days_of_the_month_are_expected_once_two_months_have_shown_them() -> Non
     assert (found.kinds[0, after : after + DAY] == "").all(), "the day after is ordinary again"
     for until in (first + 21 * DAY + 5, first + 22 * DAY):
         assert_prefix(found, watched(values[:, :until], first, refit=timedelta(days=60)))
+
+
+def test_a_day_of_the_month_that_nobody_has_seen_yet_may_be_like_those_beside_it() -> None:
+    first, hours = 60 * DAY, 90 * DAY  # from 4 November to 1 February
+    at = starts(hours)
+    dates = at.astype("datetime64[D]")
+    weekend = (dates.astype(int) + 3) % 7 >= 5
+    after = (dates.astype("datetime64[M]") + 1).astype("datetime64[D]")
+    to_last = (after - dates).astype(int) - 1
+    values = noise([200.0, 200.0, 200.0], hours)
+    values[:, weekend] = 0
+    values[:, to_last < 2] = np.round(values[:, to_last < 2] * 1.6)  # both dates of the last but one are seen ...
+    values[:, to_last == 0] = np.nan  # ... and neither of the last
+    values[0, (to_last == 0) & (np.arange(hours) >= first)] = noise([320.0], hours)[0, -2 * DAY : -DAY]
+    values[1, (to_last == 0) & (np.arange(hours) >= first)] = noise([200.0], hours)[0, -2 * DAY : -DAY]
+    values[2, (to_last == 0) & (np.arange(hours) >= first)] = 0
+
+    found = watched(values, first, refit=timedelta(days=60))
+
+    last = (to_last == 0) & (np.arange(hours) >= first)
+    assert (found.kinds[:2, last] == "").mean() > 0.97, "both are ordinary"
+    assert (found.kinds[2, last] != "").mean() > 0.8, "silence is not"
+    assert_prefix(found, watched(values[:, : np.flatnonzero(last)[5]], first, refit=timedelta(days=60)))
+
+
+def test_what_a_later_fit_knows_of_the_month_does_not_make_days_before_it_unusual() -> None:
+    first, hours = 60 * DAY, 93 * DAY
+    at = starts(hours)
+    dates = at.astype("datetime64[D]")
+    after = (dates.astype("datetime64[M]") + 1).astype("datetime64[D]")
+    last = (after - dates).astype(int) == 1
+    values = noise([200.0], hours)
+    values[:, last] = np.round(values[:, last] * 1.6)
+    values[:, last & (np.arange(hours) < 30 * DAY)] = np.nan  # one of two dates is unknown
+
+    found = watched(values, first, refit=timedelta(days=31), candidates=("seasonal-naive",))
+
+    (_, before), (begin, later) = found.learned
+    news = np.flatnonzero(last & (np.arange(hours) >= first))
+    assert before.month_days[0, 0, 31] == 0
+    assert (found.kinds[0, news] != "").mean() > 0.5, "the last day has been seen once before"
+    assert news[-1] < begin <= news[-1] + 3 * DAY
+    assert (found.kinds[0, begin:] == "").all()
+    assert later.month_days[0, 0, 31] == 0, "it has been anomalous, so twice is not enough"
 
 
 def test_variables_without_enough_history_wait_for_a_later_fit() -> None:

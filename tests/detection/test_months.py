@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anomaly.detection import months
-from anomaly.detection.months import DAYS, as_mapping, as_table, departures, learned, remembered, with_them, without
+from anomaly.detection.months import DAYS, as_mappings, as_table, departures, learned, outdated, with_them, without
 from anomaly.groups.model import Transform
 
 HOUR = timedelta(hours=1)
@@ -46,6 +46,16 @@ def on(*dates: str, hours: int = HOURS) -> NDArray[np.bool_]:
 
 
 def table_of(values: Floats, **changes: object) -> dict[int, float]:
+    """What departs for certain."""
+    return {day: most for day, (least, most) in all_of(values, **changes).items() if least == most}
+
+
+def perhaps_of(values: Floats, **changes: object) -> dict[int, float]:
+    """What may depart."""
+    return {day: most or least for day, (least, most) in all_of(values, **changes).items() if least != most}
+
+
+def all_of(values: Floats, **changes: object) -> dict[int, tuple[float, float]]:
     hours = values.shape[1]
     known = {
         "teaches": np.isfinite(values),
@@ -55,7 +65,7 @@ def table_of(values: Floats, **changes: object) -> dict[int, float]:
         "zone": BERLIN,
         "transform": ANSCOMBE,
     }
-    return as_mapping(learned(values, **known | changes)[0])  # type: ignore[arg-type]
+    return as_mappings(learned(values, **known | changes))[0]  # type: ignore[arg-type]
 
 
 PAYDAYS = ("2026-01-25", "2026-01-26", "2026-01-27", "2026-02-25", "2026-02-26", "2026-02-27")
@@ -153,19 +163,48 @@ def test_gauges_depart_in_their_own_unit() -> None:
     assert list(table.values()) == pytest.approx([20.0] * 3, abs=1.0)
 
 
+def test_a_day_that_fell_on_days_off_in_all_months_may_be_like_those_beside_it() -> None:
+    values = counts()
+    weekend = (local_dates(starts()).astype(np.int64) + 3) % 7 >= 5
+    values[:, on(*LAST_DAYS)] *= 1.5  # 31 January and 28 February are Saturdays
+    off = np.where(weekend, 0.0, values)
+
+    assert set(table_of(values)) == {-1, -2, -3}
+    assert perhaps_of(values) == {}
+    assert set(table_of(off)) == {-2, -3}
+    assert perhaps_of(off) == {-1: pytest.approx(months.POSSIBLY * np.log(1.5), abs=0.05)}
+
+
+def test_a_day_that_was_seen_to_be_ordinary_cannot_be_like_those_beside_it() -> None:
+    values = counts()
+    values[:, on(*PAYDAYS)] *= 1.5
+
+    assert perhaps_of(values) == {}
+
+
+def test_a_day_departs_for_certain_or_perhaps_and_never_both() -> None:
+    table = as_table([{31: (0.2, 0.2), -1: (0.0, 0.5)}, {30: (-0.4, 0.0)}])
+    at = np.array(["2026-01-30T12:00", "2026-01-31T12:00", "2026-02-28T12:00"], "datetime64[s]")
+
+    certain, possible = departures(table, at, BERLIN)
+
+    assert certain.tolist() == [[0.0, 0.2, 0.0], [0.0, 0.0, 0.0]]
+    assert possible.tolist() == [[0.0, 0.0, 0.5], [-0.4, 0.0, 0.0]]
+
+
 def test_the_date_is_that_of_the_zone() -> None:
-    table = as_table([{1: 0.3, -1: 0.7}])
+    table = as_table([{1: (0.3, 0.3), -1: (0.7, 0.7)}])
     at = np.array(["2026-01-31T22:30", "2026-01-31T23:30", "2026-02-01T04:30", "2026-02-01T05:30"], "datetime64[s]")
 
-    assert departures(table, at, BERLIN).tolist() == [[0.7, 0.3, 0.3, 0.3]]
-    assert departures(table, at, NEW_YORK).tolist() == [[0.7, 0.7, 0.7, 0.3]]
+    assert departures(table, at, BERLIN)[0].tolist() == [[0.7, 0.3, 0.3, 0.3]]
+    assert departures(table, at, NEW_YORK)[0].tolist() == [[0.7, 0.7, 0.7, 0.3]]
 
 
 def test_what_is_learned_from_the_end_goes_before_what_is_learned_from_the_beginning() -> None:
-    table = as_table([{31: 0.2, -1: 0.5}])
+    table = as_table([{31: (0.2, 0.2), -1: (0.5, 0.5)}])
     at = np.array(["2026-01-31T12:00", "2026-02-28T12:00"], "datetime64[s]")
 
-    assert departures(table, at, BERLIN).tolist() == [[0.5, 0.5]]
+    assert departures(table, at, BERLIN)[0].tolist() == [[0.5, 0.5]]
 
 
 def test_dates_are_told_from_days_before_the_end_even_by_months_that_are_as_long() -> None:
@@ -196,28 +235,31 @@ def test_of_two_ways_to_count_the_one_that_explains_more_days_is_right() -> None
     assert set(table_of(np.where(paydays, 1.5, 1.0) * ordinary, starts=april)) == {25, 26, 27}
 
 
-def test_a_stand_in_of_a_time_that_did_not_know_the_day_is_not_learned_from() -> None:
-    departed = np.array([[np.log(2), np.log(2), 0.0]])
-    observed = np.array([[200.0, 20.0, 400.0]])
-    felt = np.array([[100.0, 200.0, 100.0]])  # made without the day, made with it on a day of loss, an ordinary day
+def test_what_stands_in_for_a_count_on_a_day_that_departs_says_nothing() -> None:
+    departed = np.array([[np.log(2), np.log(2), 0.0, np.log(2)]])
+    observed = np.array([[200.0, 200.0, 400.0, np.nan]])
+    felt = np.array([[100.0, 200.0, 100.0, np.nan]])  # a stand-in, a count, one of an ordinary day, nothing
 
-    assert remembered(observed, felt, departed, ANSCOMBE).tolist() == [[200.0, 200.0, 100.0]]
+    assert outdated(observed, felt, departed).tolist() == [[True, False, False, False]]
 
 
-values = st.floats(-3, 3, allow_nan=False)
+numbers = st.floats(-3, 3, allow_nan=False).filter(bool)
+ranges = st.builds(lambda by, sure: (by, by) if sure else (min(by, 0.0), max(by, 0.0)), numbers, st.booleans())
 
 
 @given(
-    st.dictionaries(st.integers(-31, 31).filter(bool), values.filter(bool), max_size=8),
+    st.dictionaries(st.integers(-31, 31).filter(bool), ranges, max_size=8),
     st.sampled_from(list(Transform)),
     st.floats(0, 1e6),
 )
-def test_tables_and_counts_go_there_and_back(mapping: dict[int, float], transform: Transform, count: float) -> None:
+def test_tables_and_counts_go_there_and_back(
+    mapping: dict[int, tuple[float, float]], transform: Transform, count: float
+) -> None:
     table = as_table([mapping])
 
-    assert table.shape == (1, DAYS)
-    assert as_mapping(table[0]) == mapping
-    departed = departures(table, starts(40 * 24), BERLIN)
+    assert table.shape == (2, 1, DAYS)
+    assert as_mappings(table) == [mapping]
+    departed, _ = departures(table, starts(40 * 24), BERLIN)
     there = without(np.array([[count]]), departed, transform)
     np.testing.assert_allclose(with_them(there, departed, transform), count, rtol=1e-9, atol=1e-9)
 
@@ -238,5 +280,4 @@ def test_one_row_does_not_depend_on_the_others() -> None:
 
     together = months.learned(both, np.isfinite(both), transform=ANSCOMBE, **known)  # type: ignore[arg-type]
 
-    assert as_mapping(together[0]) == table_of(first)
-    assert as_mapping(together[1]) == table_of(second)
+    assert as_mappings(together) == [all_of(first), all_of(second)]

@@ -80,7 +80,7 @@ def rebuild(database: Mapping[str, str], fit_id: str, start: datetime, end: date
 
 
 def _contest(group: Group, counts: Floats, history: TimeRange, fitted: Sequence[FittedVariable]) -> Contest:
-    departed = months.departures(months.as_table([f.month_days for f in fitted]), history.starts(), group.zone)
+    departed, _ = months.departures(months.as_table([f.month_days for f in fitted]), history.starts(), group.zone)
     return open_contest(
         transforms.forward(months.without(counts, departed, group.transform), group.transform),
         np.isfinite(counts),

@@ -455,7 +455,9 @@ class PostgresStore(PostgresOutbox):
                         float(f.upper),
                         [float(r) for r in f.residuals],
                         psycopg2.extras.Json(as_json(f.tests)),
-                        psycopg2.extras.Json({str(day): float(by) for day, by in f.month_days.items()}),
+                        psycopg2.extras.Json(
+                            {str(day): [float(end) for end in ends] for day, ends in f.month_days.items()}
+                        ),
                     )
                     for f in fitted
                 ],
@@ -515,7 +517,7 @@ class PostgresStore(PostgresOutbox):
                     upper=row[19],
                     residuals=np.array(row[20].split(), dtype=np.float32),
                     tests=from_json(row[21]),
-                    month_days={int(day): by for day, by in row[22].items()},
+                    month_days={int(day): (least, most) for day, (least, most) in row[22].items()},
                 )
                 for row in cursor.fetchall()
             )
@@ -631,6 +633,25 @@ class PostgresStore(PostgresOutbox):
             tests=tests,
             **numbers,
         )
+
+    def felt_by_others(
+        self,
+        group: Group,  # noqa: ARG002
+        variables: Sequence[Variable],
+        within: TimeRange,
+        fit_id: str,
+    ) -> NDArray[np.bool_]:
+        found = np.zeros((len(variables), len(within)), dtype=bool)
+        row_of = {v.id: row for row, v in enumerate(variables)}
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT variable_id, interval_start FROM predictions WHERE variable_id = ANY(%s) "
+                "AND interval_start >= %s AND interval_start < %s AND fit_id <> %s AND felt IS DISTINCT FROM observed",
+                (list(row_of), within.start, within.end, fit_id),
+            )
+            for variable_id, start in cursor.fetchall():
+                found[row_of[variable_id], (start - within.start) // within.step] = True
+        return found
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         with self._cursor() as cursor:

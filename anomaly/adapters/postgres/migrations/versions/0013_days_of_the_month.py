@@ -15,7 +15,7 @@ depends_on = None
 _UP = """
 ALTER TABLE fitted_variables ADD COLUMN month_days jsonb NOT NULL DEFAULT '{}';
 COMMENT ON COLUMN fitted_variables.month_days IS
-    'day of the month, negative from its end, to its departure: of the logarithm, or in the gauge''s unit';
+    'day of the month, negative from its end: the least and most it departs, of the logarithm, or in the gauge''s unit';
 """
 
 _DOWN = """
