@@ -121,6 +121,7 @@ def _fitted(variable: Variable) -> FittedVariable:
         lower=-4.4,
         upper=float("inf"),
         residuals=np.array([0.1, -0.2], dtype=np.float32),
+        month_days={25: (0.4, 0.4), -1: (0.0, 0.48)},
         tests=(
             FittedTest("single", "nct", (7.1, 0.2, 0.0, 1.1), Calibration(2.1, 1.7), "passed"),
             FittedTest("silence", "gaps", (0.1 + 0.2, 1e-9), Calibration(), "of 12 gaps, 'half' are longer: 50%"),
@@ -462,6 +463,22 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
     back = store.read_predictions(group, variables, DAY)
     assert back is not None
     assert np.isnan(back.predicted[1, 3])
+
+
+def test_stand_ins_of_other_fits_are_told_from_counts_and_from_those_of_the_same_fit(
+    store: PostgresStore, group: Group
+) -> None:
+    variables = _enrolled(store, group, ["a", "b"])
+    store.save_fit(_fit())
+    made = _predictions(variables)
+    made.felt[:] = made.observed
+    made.felt[0, 5] += 3
+    store.write_predictions(group, made)
+
+    others = store.felt_by_others(group, variables[::-1], DAY, "another")
+
+    assert np.argwhere(others).tolist() == [[1, 5]]
+    assert not store.felt_by_others(group, variables, DAY, made.fit_id).any()
 
 
 def test_an_incident_keeps_its_id_and_its_message_when_it_changes(store: PostgresStore, group: Group) -> None:

@@ -98,6 +98,36 @@ def test_hour_by_hour_and_all_at_once_agree_in_all_tests_and_on_special_days(
     assert (other.felt[0, special] != other.observed[0, special]).mean() > 0.9
 
 
+def test_hour_by_hour_and_all_at_once_agree_where_a_later_fit_knows_more_of_the_month(
+    make_watched: Callable[..., Watched],
+) -> None:
+    began, first = HISTORY, HISTORY + 30
+    day = (START + (HISTORY + 6) * HOUR).day
+    counts = daily(HISTORY + 80)
+    times = np.array([(START + hour * HOUR).day for hour in range(counts.shape[1])])
+    busy = np.isin(times, [day, day + 1]) & (np.arange(counts.shape[1]) >= began)
+    counts[:, busy] = np.round(counts[:, busy] * 4)
+    counts[1, first + 4 : first + 8] = 0
+    hourly, at_once = (make_watched(counts, name=name) for name in ("hourly", "at_once"))
+    for watched, fit in ((hourly, "1"), (at_once, "2")):
+        watched.promote(f"before {fit}", began)
+        watched.predict(began, first)
+        watched.promote(f"after {fit}", first, month_days={day: (np.log(4), np.log(4)), day + 1: (0.0, np.log(5))})
+    for hour in range(first, first + 50):
+        hourly.predict(hour, hour + 1)
+    at_once.predict(first, first + 50)
+    one, other = hourly.predictions(began, first + 50), at_once.predictions(began, first + 50)
+    for name in (
+        *("predicted", "residuals", "tail_probabilities", "lower", "upper"),
+        *("felt", "outlook", "kinds", "tests"),
+    ):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    known = busy[began : first + 50]
+    assert (other.kinds[0, :30][known[:30]] == "surge").sum() > 5, "the first fit knows nothing of the day"
+    assert (other.kinds[0, 30:][known[30:]] == "").all(), "the second one does"
+    assert "silent" in other.kinds[1, 34:38].tolist()
+
+
 def test_a_shift_that_lasts_longer_than_the_patience_is_believed_alike_in_pieces_and_at_once(
     make_watched: Callable[..., Watched],
 ) -> None:

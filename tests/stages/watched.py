@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,7 @@ class Watched:
         version: int = 1,
         configuration: dict[str, str] | None = None,
         tests: Sequence[tuple[FittedTest, ...]] | None = None,
+        month_days: Mapping[int, tuple[float, float]] | None = None,
     ) -> None:
         """A fit of the naive forecast, by default with the test of single intervals alone."""
         history = TimeRange(START, START + serves_from * HOUR, HOUR)
@@ -74,7 +75,10 @@ class Watched:
             Fit(name, self.group.name, history, configuration or {}, 1, "promoted", "run", version, history.end)
         )
         given = tests or [judged_singly(threshold)] * len(self.variables)
-        made = [fitted(v, threshold, tests=own) for v, own in zip(self.variables, given, strict=True)]
+        made = [
+            fitted(v, threshold, tests=own, month_days=month_days or {})
+            for v, own in zip(self.variables, given, strict=True)
+        ]
         self.store.save_fitted(name, made, [])
 
     def predictions(self, first: int, last: int) -> Predictions:
