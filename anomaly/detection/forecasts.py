@@ -149,16 +149,14 @@ class _Walker:
         felt[:, :first], expected[:, :first] = past.felt, past.expected
         self.departed, self.perhaps = np.zeros((2, *shape)) if past.departed is None else past.departed
         before = self.departed[:, :first]
-        outdated = np.zeros(shape, dtype=bool)
         if past.others is not None:
-            outdated[:, :first] = past.others & months.outdated(past.observed[:, :first], past.felt, before)
-        known_levels = np.where(outdated, np.nan, months.without(felt, self.departed, past.transform))
-        z = transforms.forward(known_levels, past.transform)
+            renewed = months.renewed(past.observed[:, :first], past.felt, before, past.transform)
+            felt[:, :first] = np.where(past.others, renewed, past.felt)
+        z = transforms.forward(months.without(felt, self.departed, past.transform), past.transform)
         names = {BASELINE, OUTLOOK, RATE, *(name for panel in panels for name in panel.window.channels)}
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
         known = self.channels.outlook(evidence.rare, slice(first))
         outlook[:, :first] = months.with_them(transforms.inverse(known, past.transform), before, past.transform)
-        felt[outdated] = outlook[outdated]
         self.series = Series(past.observed.copy(), felt, expected, outlook)
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])

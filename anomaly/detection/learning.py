@@ -212,7 +212,7 @@ def learn(
             )
     if able.size:
         departed, _ = months.departures(month_days[:, able], starts, p.zone)
-        known = np.where(months.outdated(observed[able], felt[able], departed), np.nan, felt[able])
+        known = months.renewed(observed[able], felt[able], departed, p.transform)
         contest = open_contest(
             transforms.forward(months.without(known, departed, p.transform), p.transform),
             ordinary[able],

@@ -88,15 +88,19 @@ def with_them(counts: Floats, departed: Floats, transform: Transform) -> Floats:
     return np.asarray(counts + departed if transform is Transform.LINEAR else counts * np.exp(departed))
 
 
-def outdated(observed: Floats, felt: Floats, departed: Floats) -> Mask:
-    """(V, T) what says nothing any more: what stands in for a count, on a day that is known to depart, may be of a time
-    when that was not known.
+def renewed(observed: Floats, felt: Floats, departed: Floats, transform: Transform) -> Floats:
+    """What later intervals see, (V, T), with what is known of days of the month now.
+
+    What stands in for a count on such a day is of a fit that knew nothing of it, as long as few fits have known it: it
+    is what would be usual on another day. (On a day that another fit knew, it is more than that, and is taken for too
+    much: an incident on a payday stands out once more in the baselines of six weeks, whose medians bear it.)
 
     Args:
         observed, felt: (V, T) as written, and with stand-ins; NaN where unknown.
         departed: (V, T), by `departures`, of days that depart for certain.
+        transform: of the group.
     """
-    return np.asarray((departed != 0) & (felt != observed) & np.isfinite(felt))
+    return np.where((departed != 0) & (felt != observed), with_them(felt, departed, transform), felt)
 
 
 def as_mappings(table: Floats) -> list[dict[int, tuple[float, float]]]:

@@ -285,7 +285,7 @@ def train(
             step=group.interval, zone=group.zone, transform=group.transform,
         )  # fmt: skip
         departed, _ = months.departures(month_days, starts, group.zone)
-        felt = np.where(months.outdated(known.observed[able], counts[able], departed), np.nan, counts[able])
+        felt = months.renewed(known.observed[able], counts[able], departed, group.transform)
         contest = open_contest(
             transforms.forward(months.without(felt, departed, group.transform), group.transform),
             ordinary[able],

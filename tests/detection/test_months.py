@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anomaly.detection import months
-from anomaly.detection.months import DAYS, as_mappings, as_table, departures, learned, outdated, with_them, without
+from anomaly.detection.months import DAYS, as_mappings, as_table, departures, learned, renewed, with_them, without
 from anomaly.groups.model import Transform
 
 HOUR = timedelta(hours=1)
@@ -235,12 +235,15 @@ def test_of_two_ways_to_count_the_one_that_explains_more_days_is_right() -> None
     assert set(table_of(np.where(paydays, 1.5, 1.0) * ordinary, starts=april)) == {25, 26, 27}
 
 
-def test_what_stands_in_for_a_count_on_a_day_that_departs_says_nothing() -> None:
+def test_what_stands_in_for_a_count_is_usual_and_so_would_be_more_on_a_day_that_departs() -> None:
     departed = np.array([[np.log(2), np.log(2), 0.0, np.log(2)]])
     observed = np.array([[200.0, 200.0, 400.0, np.nan]])
     felt = np.array([[100.0, 200.0, 100.0, np.nan]])  # a stand-in, a count, one of an ordinary day, nothing
 
-    assert outdated(observed, felt, departed).tolist() == [[True, False, False, False]]
+    found = renewed(observed, felt, departed, ANSCOMBE)
+
+    np.testing.assert_allclose(found, [[200.0, 200.0, 100.0, np.nan]])
+    np.testing.assert_allclose(without(found, departed, ANSCOMBE)[0, :2], [100.0, 100.0])
 
 
 numbers = st.floats(-3, 3, allow_nan=False).filter(bool)
