@@ -3,8 +3,9 @@
 In: the history of V variables, what was observed, felt and expected. Out: `FittedTest`s, which
 `anomaly.detection.evidence` asks. The history is taken without incidents that nobody has judged yet.
 
-The turn of a month is unlike the days before it for some variables, and a history of sixty days holds it twice: too
-little to forecast, enough to see that scatter is larger then. There, evidence is divided by how much larger it was.
+Days of the month that always depart are expected (`anomaly.detection.months`). Those that depart by another amount each
+time are not: a history of sixty days holds the turn of the month twice, too little to forecast it, enough to see that
+scatter is larger then. There, evidence is divided by how much larger it was.
 """
 
 from __future__ import annotations
