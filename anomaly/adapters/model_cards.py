@@ -164,7 +164,8 @@ def _decision(facts: _Facts) -> list[str]:
 def _against(review: Review) -> str:
     if review.champion_version is None:
         return "wants to serve; there is no champion yet."
-    return f"wants to take the place of version {review.champion_version}."
+    damaged = ", which could not be replayed: its networks are damaged or gone" if review.unplayed else ""
+    return f"wants to take the place of version {review.champion_version}{damaged}."
 
 
 def _forecasts(facts: _Facts) -> str:
@@ -211,7 +212,10 @@ def _alert_lines(facts: _Facts) -> list[str]:
     span = span_words(alerts.start, alerts.end, zone)
     if alerts.champion is None:
         told = _number_of(alerts.challenger, "alert")
-        head = f"Over {span} it would have told **{told}**; there is no champion to compare with."
+        alone = (
+            "the champion could not be replayed" if facts.review.unplayed else "there is no champion to compare with"
+        )
+        head = f"Over {span} it would have told **{told}**; {alone}."
     else:
         head = (
             f"Over {span} the champion would have told {_number_of(alerts.champion, 'alert')} and this fit "
@@ -268,10 +272,11 @@ def _golden_lines(facts: _Facts) -> list[str]:
     others = [g for g in golden if g.golden.word != "real"]
     lost, back = [g for g in real if g.lost], [g for g in others if g.back]
     missed = [g for g in real if g.missed]
+    nobody = "the champion could not be replayed" if facts.review.unplayed else "no champion that would"
     unknown = sum(g.challenger is None for g in golden)
     head = (
         f"{len(real)} confirmed, **{len(lost)} lost**; {len(others)} known false alarms, **{len(back)} come back**"
-        + (f"; {len(missed)} confirmed not found, and no champion that would" if missed else "")
+        + (f"; {len(missed)} confirmed not found, and {nobody}" if missed else "")
         + (f"; {unknown} cannot be replayed for want of counts" if unknown else "")
         + "."
     )

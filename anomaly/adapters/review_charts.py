@@ -104,7 +104,8 @@ def timeline(group: Group, review: Review) -> bytes:
     alerts = review.alerts
     with _style():
         figure = _figure(2.35)
-        kept = f"{alerts.kept} stay" if alerts.champion is not None else "there is no champion to compare with"
+        alone = "the champion could not be replayed" if review.unplayed else "there is no champion to compare with"
+        kept = f"{alerts.kept} stay" if alerts.champion is not None else alone
         _title(
             figure,
             f"{len(alerts.appearing)} appear, {len(alerts.disappearing)} disappear",

@@ -66,6 +66,7 @@ def diff(
         typer.echo(f"version {fit.model_version} of {chosen.name} has no review; it was made without one")
         return
     champion = f"version {review.champion_version}" if review.champion_version else "nobody"
+    champion += ", which could not be replayed" if review.unplayed else ""
     typer.echo(f"Version {fit.model_version} of {chosen.name} against {champion}; {_why(fit)}")
     typer.echo(f"Forecasts: {in_sum(review.comparison, chosen)}")
     alerts = review.alerts

@@ -104,7 +104,7 @@ class AlertDiff:
     start: datetime
     end: datetime
     champion: int | None
-    """Alerts; None without a champion."""
+    """Alerts; None without a champion, and of one that could not be replayed."""
     challenger: int
     kept: int
     """Alerts of the champion that the challenger would tell, too."""
@@ -130,12 +130,13 @@ class Replayed:
 
     @property
     def missed(self) -> bool:
-        """A confirmed incident that the challenger misses where there is no champion to lose it against."""
+        """A confirmed incident that the challenger misses, and nobody can say whether the champion tells it: there is
+        none, or it could not be replayed."""
         return self.golden.word == "real" and self.challenger is False and self.champion is None
 
     @property
     def back(self) -> bool:
-        """A known false alarm that the challenger tells, and the champion, if there is one, does not."""
+        """A known false alarm that the challenger tells, and the champion, as far as is known, does not."""
         return self.golden.word != "real" and self.challenger is True and self.champion is not True
 
 
@@ -146,12 +147,17 @@ class Review:
     fit_id: str
     group: str
     champion: str | None
-    """Id of the fit that it would replace."""
+    """Id of the fit that it would replace; None where nobody serves."""
     champion_version: int | None
     made_at: datetime
     comparison: Comparison
     alerts: AlertDiff
     golden: tuple[Replayed, ...]
+
+    @property
+    def unplayed(self) -> bool:
+        """Whether a champion serves that could not be replayed, its networks being damaged or gone."""
+        return self.champion is not None and self.alerts.champion is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ person who approves it has seen the second, third and fifth, and overrules them;
 stay in the way, until somebody promotes the version by its number.
 
 One can only lose what one has. Without a champion, a confirmed incident that the first fit does not find is a finding
-for whoever reviews it, and no more: nothing that serves would find it instead.
+for whoever reviews it, and no more: nothing that serves would find it instead. A champion that serves and cannot be
+replayed, its networks being damaged or gone, may have found it: then it counts as worse errors do.
 
 Errors are compared per variable, as ratios: rare variables are measured by Poisson deviance and all others by mean
 absolute error in the transform, and a median over both would be a number without a unit.
@@ -102,6 +103,8 @@ def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> t
     lost = lost_incidents(review) if review else ""
     if lost:
         found.append(Objection(lost, final=True))
+    if review and review.unplayed:
+        found += _missed(review)
     fitted = store.fitted(fit.id)
     if replaced is not None:
         loss = _loss(group, store.fitted(replaced.id), fitted)
@@ -114,11 +117,20 @@ def objections(group: Group, fit: Fit, store: Store, review: Review | None) -> t
     if back and group.promotion.golden_false_alarms is FalseAlarms.BLOCK:
         said = f"it brings {len(back)} known {_alarms(len(back))} back"
         found.append(Objection(said, final=False, blocks=review is not None and review.champion is not None))
-    missed = [g.golden for g in review.golden if g.missed] if review else []
-    if missed:
-        said = f"it does not find {_of_the_golden_file(missed)}; there is no champion that would"
-        found.append(Objection(said, final=False, blocks=False))
+    if review and not review.unplayed:
+        found += _missed(review)
     return tuple(found)
+
+
+def _missed(review: Review) -> list[Objection]:
+    """Confirmed incidents that a challenger does not find, where what the champion would tell is not known."""
+    missed = [g.golden for g in review.golden if g.missed]
+    if not missed:
+        return []
+    nobody = "there is no champion that would"
+    unplayed = f"whether the champion, version {review.champion_version}, would is unknown: it could not be replayed"
+    said = f"it does not find {_of_the_golden_file(missed)}; {unplayed if review.unplayed else nobody}"
+    return [Objection(said, final=False, blocks=review.unplayed)]
 
 
 def lost_incidents(review: Review) -> str:
@@ -196,7 +208,7 @@ def _median(values: Sequence[float]) -> float | None:
 def in_sum(comparison: Comparison, group: Group) -> str:
     """The comparison in a sentence."""
     if comparison.ratio is None:
-        return "there is no champion that forecasts its variables"
+        return "no champion's forecasts of its variables are there to compare with"
     good_enough = comparison.ratio <= 1 + group.promotion.margin
     medians = ", ".join(
         f"{side.measure} {side.challenger:.3f} against {side.champion:.3f} over {side.compared}"

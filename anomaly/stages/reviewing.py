@@ -74,6 +74,8 @@ class ReviewReport:
     fit_id: str
     model_version: int
     champion_version: int | None
+    unplayed: bool
+    """Whether that champion could not be replayed."""
     alerts: int
     appearing: int
     disappearing: int
@@ -87,6 +89,7 @@ class ReviewReport:
 
     def __str__(self) -> str:
         against = f"version {self.champion_version}" if self.champion_version else "nobody, there is no champion"
+        against += ", which could not be replayed" if self.unplayed else ""
         said = (
             f"version {self.model_version} against {against}: {self.appearing} alerts appear, {self.disappearing} "
             f"disappear; of {self.golden} golden incidents {self.lost} are lost, {self.back} false alarms come back"
@@ -142,9 +145,9 @@ def review(
     fitted = store.fitted(fit.id)
     within = _weeks(group, fit)
     after = suppose(fit, within)
-    champion, before = _champions_view(group, champion, within, suppose)
+    played, before = _champions_view(group, champion, within, suppose)
     drawn = _Drawer(group, within, store, before, after)
-    diff, pictures = drawn.charted(_diff(group, fit, champion, within, before, after), charts)
+    diff, pictures = drawn.charted(_diff(group, fit, played, within, before, after), charts)
     made = Review(
         fit_id=fit.id,
         group=group.name,
@@ -153,7 +156,7 @@ def review(
         made_at=now,
         comparison=compared(fitted),
         alerts=diff,
-        golden=_replayed(group, golden, fit, champion, within, before, after, store, suppose),
+        golden=_replayed(group, golden, fit, played, within, before, after, store, suppose),
     )
     reviews.save(made)
     if diff_charts is not None:
@@ -207,13 +210,16 @@ class _Loaded:
 def _champions_view(
     group: Group, champion: Fit | None, within: TimeRange, suppose: Suppose
 ) -> tuple[Fit | None, Supposed | None]:
-    """What the champion says of the weeks; nobody, when its networks are damaged or gone: a new fit is the way out."""
+    """What the champion says of the weeks; nothing, when its networks are damaged or gone.
+
+    It serves all the same, and the review says so: what it would have told is unknown, which is not nothing.
+    """
     if champion is None:
         return None, None
     try:
         return champion, suppose(champion, within)
     except (ArtifactCorruptedError, ArtifactMissingError) as damaged:
-        log.warning("%s: version %s is not compared with: %s", group.name, champion.model_version, damaged)
+        log.warning("%s: version %s could not be replayed: %s", group.name, champion.model_version, damaged)
         return None, None
 
 
@@ -396,7 +402,7 @@ def _tags(fit: Fit, review: Review) -> Mapping[str, str]:
     alerts = review.alerts
     tags = {
         "reason": fit.reason or "not said",
-        "champion_then": f"version {review.champion_version}" if review.champion_version else "none",
+        "champion_then": _champion_then(review),
         "alerts_appear": str(len(alerts.appearing)),
         "alerts_disappear": str(len(alerts.disappearing)),
         "golden_lost": str(sum(g.lost for g in review.golden)),
@@ -407,11 +413,17 @@ def _tags(fit: Fit, review: Review) -> Mapping[str, str]:
     return tags
 
 
+def _champion_then(review: Review) -> str:
+    version = f"version {review.champion_version}" if review.champion_version else "none"
+    return f"{version}, could not be replayed" if review.unplayed else version
+
+
 def _report(group: Group, fit: Fit, made: Review, store: Store) -> ReviewReport:
     return ReviewReport(
         fit_id=fit.id,
         model_version=fit.model_version or 0,
         champion_version=made.champion_version,
+        unplayed=made.unplayed,
         alerts=made.alerts.challenger,
         appearing=len(made.alerts.appearing),
         disappearing=len(made.alerts.disappearing),

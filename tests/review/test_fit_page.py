@@ -100,11 +100,28 @@ def test_a_fit_that_had_no_champion_to_beat_has_no_columns_for_one(site: Site, r
     )
     assert sums[0] == ["Measure", "Variables", "Challenger", "Baseline"]
     assert alone[0] == ["When", "Said", "Challenger"]
+    assert [row[-1] for row in alone[1:3]] == ["does not: not found", "tells it: back again"]
     assert by_variable[0][4:] == ["Challenger", "Baseline", "Against the baseline"]
     for table in (sums, alone, by_variable):
         assert {len(row) for row in table} == {len(table[0])}
     assert "there was no champion, the challenger tells 6." in words(page)
     assert "Would disappear" not in page
+
+
+def test_a_fit_says_when_its_champion_could_not_be_replayed(site: Site, review: Review) -> None:
+    site.world.reviews().save(
+        replace(
+            review,
+            alerts=replace(review.alerts, champion=None, kept=0, disappearing=()),
+            golden=tuple(replace(found, champion=None) for found in review.golden),
+        )
+    )
+    page = site.get("/fits/fit-1").text
+    assert "version 2 could not be replayed, the challenger tells 6." in words(page)
+    assert "there was no champion" not in page
+    assert "Alerts that disappear" not in page
+    _, missed, *_ = rows(page, "Golden incidents")
+    assert missed[1:] == ["real", "unknown", "does not: not found"]
 
 
 def test_a_variable_says_that_a_label_has_moved_its_threshold(site: Site) -> None:

@@ -204,6 +204,66 @@ def test_a_first_fit_that_misses_a_confirmed_incident_shows_it_to_who_reviews_it
     assert place.decide(fit).promoted
 
 
+@pytest.fixture
+def damaged(make_workplace: Callable[..., Workplace]) -> Workplace:
+    """A champion serves whose network is gone; known false alarms that come back block."""
+    place = make_workplace(
+        candidates=["dense-16-mae"], lateness="3h", promotion={"golden_false_alarms": "block", "lost_variables": 1.0}
+    )
+    counts = wavy(UNTIL, level=60)
+    counts[OUTAGE : OUTAGE + 12] = 0
+    place.count({"a": counts})
+    first = place.reviewed(FIRST_FIT)
+    assert place.decide(first).promoted
+    place.predict(FIRST_FIT, SECOND_FIT)
+    for file in place.store.network_files(first.id):
+        Path(file.serving_uri.removeprefix("file://")).unlink()
+    return place
+
+
+def test_a_challenger_that_misses_a_confirmed_incident_does_not_replace_a_champion_that_cannot_be_replayed(
+    damaged: Workplace,
+) -> None:
+    first = damaged.store.champion(damaged.group)
+    assert first is not None
+    second = damaged.reviewed(SECOND_FIT, golden=[outage().model_copy(update={"variables": ("c",)})])
+
+    report = damaged.decide(second)
+
+    review = damaged.reviews.review(second.id)
+    assert review is not None
+    assert (review.champion, review.champion_version, review.unplayed) == (first.id, first.model_version, True)
+    assert not report.promoted
+    assert "it does not find 1 confirmed incident" in report.reason
+    assert f"the champion, version {first.model_version}, would is unknown: it could not be replayed" in report.reason
+    assert "there is no champion" not in report.reason
+    assert damaged.store.champion(damaged.group) == first
+
+
+def test_who_approves_a_challenger_beside_a_champion_that_cannot_be_replayed_overrules_what_is_not_known(
+    damaged: Workplace,
+) -> None:
+    second = damaged.reviewed(SECOND_FIT, golden=[outage().model_copy(update={"variables": ("c",)})])
+    damaged.reviews.decide(Verdict(second.id, "approved", "ada", "airflow", START))
+
+    assert damaged.decide(second).promoted
+
+
+def test_a_known_false_alarm_blocks_beside_a_champion_that_cannot_be_replayed(damaged: Workplace) -> None:
+    second = damaged.reviewed(SECOND_FIT, golden=[outage("false_alarm").model_copy(update={"variables": ("a",)})])
+
+    report = damaged.decide(second)
+
+    assert not report.promoted
+    assert "it brings 1 known false alarm back" in report.reason
+
+
+def test_a_challenger_that_finds_all_replaces_a_champion_that_cannot_be_replayed(damaged: Workplace) -> None:
+    second = damaged.reviewed(SECOND_FIT, golden=[outage().model_copy(update={"variables": ("a",)})])
+
+    assert damaged.decide(second).promoted
+
+
 def test_each_fit_is_loaded_once_however_many_golden_incidents_lie_outside_the_compared_weeks(
     make_workplace: Callable[..., Workplace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
