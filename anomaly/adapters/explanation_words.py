@@ -172,6 +172,11 @@ def said_of(found: Explanation, verdict: Verdict) -> Rows:
             "special day",
             f"a holiday ({found.group.holidays}) or beside one: anything that its week has shown is ordinary",
         )
+    words = number if found.transform is Transform.LINEAR else _share
+    if verdict.day_of_month:
+        yield "day of month", f"{words(verdict.day_of_month)} is expected on it, as in every month of the history"
+    if verdict.perhaps:
+        yield "day of month", f"perhaps {words(verdict.perhaps)}, as on the days beside it: all up to that is ordinary"
     if verdict.looked.divisor != 1:
         yield (
             "turn of month",

@@ -82,7 +82,7 @@ class Ground:
     starts: NDArray[np.datetime64]
     """(T,) datetime64[s], UTC."""
     special: Mask
-    """(T,) days unlike their kind: nothing is tried on them."""
+    """(V, T) days unlike their kind, or of which nobody is sure: nothing is tried on them."""
     turn: Mask
     """(T,) at the turn of a month, where limits are others."""
     step: timedelta
@@ -405,7 +405,7 @@ def _valid(ground: Ground, window: Integers, back: int) -> Mask:
     clean = ~ground.anomalous[:, window[:, back - day :]].any(axis=2)
     known = np.isfinite(ground.series.observed[:, window[:, back - 1 :]]).all(axis=2)
     predicted = np.isfinite(ground.series.expected[:, window[:, back:]]).all(axis=2)
-    return np.asarray(clean & known & predicted & ~ground.special[window[:, back:]].any(axis=1)).reshape(-1)
+    return np.asarray(clean & known & predicted & ~ground.special[:, window[:, back:]].any(axis=2)).reshape(-1)
 
 
 class _Chains:

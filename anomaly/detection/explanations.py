@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import transforms, verdicts
+from anomaly.detection import months, transforms, verdicts
 from anomaly.detection.calibration import IDENTITY
 from anomaly.detection.channels import BASELINE, OUTLOOK, RATE, Channels
 from anomaly.detection.evidence import (
@@ -262,6 +262,12 @@ class Judged:
     transform: Transform
     special: bool
     """Whether the last interval lies on a day unlike its kind."""
+    departed: Floats
+    """(T,) what the day of the month brings, by `anomaly.detection.months`."""
+    perhaps: Floats
+    """(T,) what it may bring."""
+    then: Floats
+    """(T,) what fits took it for, where something stands in for a count."""
     turn: bool
     """Whether it lies at the turn of a month, where some variables scatter more."""
     replaced: bool
@@ -344,8 +350,9 @@ _UNKNOWN = np.full((1, 1), np.nan)
 def _series(judged: Judged, evidence: Evidence) -> Series:
     """(1, T) as the walk through time had them when it judged the last interval (`anomaly.detection.forecasts`)."""
     observed, felt, expected = (values[None].copy() for values in (judged.observed, judged.felt, judged.expected))
+    felt = months.renewed(observed, felt, (judged.departed - judged.then)[None], judged.transform)
     channels = Channels(
-        transforms.forward(felt, judged.transform),
+        transforms.forward(months.without(felt, judged.departed, judged.transform), judged.transform),
         judged.starts,
         judged.step,
         judged.zone,
@@ -354,10 +361,12 @@ def _series(judged: Judged, evidence: Evidence) -> Series:
         known=felt.shape[1] - 1,
     )
     channels.look(felt.shape[1] - 1)
-    outlook = transforms.inverse(channels.outlook(evidence.rare, slice(None)), judged.transform)
+    ahead = transforms.inverse(channels.outlook(evidence.rare, slice(None)), judged.transform)
+    outlook = months.with_them(ahead, judged.departed, judged.transform)
     if judged.replaced:  # the stand-in came after the verdict
         seen = observed[:, -1]
-        felt[:, -1] = np.maximum(seen - expected[:, -1] + outlook[:, -1], 0) if judged.special else seen
+        unsure = judged.special or judged.perhaps[-1] != 0
+        felt[:, -1] = np.maximum(seen - expected[:, -1] + outlook[:, -1], 0) if unsure else seen
     return Series(observed, felt, expected, outlook)
 
 

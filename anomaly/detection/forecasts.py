@@ -76,8 +76,8 @@ class Past:
     """How the V variables fill in; without it every count is complete."""
     departed: Floats | None = None
     """(2, V, T) what the day of the month brings, and may bring, by `anomaly.detection.months`; None for nothing."""
-    others: NDArray[np.bool_] | None = None
-    """(V, H) what another fit has put in place of counts, and may have known less of such days; None for nothing."""
+    then: Floats | None = None
+    """(V, H) what the fits that judged took it for, where something stands in for a count; None for nothing."""
     ages: NDArray[np.int64] | None = None
     """(T - H,) at which the counts to judge were taken, in whole intervals; -1 for complete."""
 
@@ -149,9 +149,8 @@ class _Walker:
         felt[:, :first], expected[:, :first] = past.felt, past.expected
         self.departed, self.perhaps = np.zeros((2, *shape)) if past.departed is None else past.departed
         before = self.departed[:, :first]
-        if past.others is not None:
-            renewed = months.renewed(past.observed[:, :first], past.felt, before, past.transform)
-            felt[:, :first] = np.where(past.others, renewed, past.felt)
+        more = before - (0.0 if past.then is None else past.then)
+        felt[:, :first] = months.renewed(past.observed[:, :first], past.felt, more, past.transform)
         z = transforms.forward(months.without(felt, self.departed, past.transform), past.transform)
         names = {BASELINE, OUTLOOK, RATE, *(name for panel in panels for name in panel.window.channels)}
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)

@@ -164,6 +164,7 @@ def learn(
     *,
     seeds: Sequence[int],
     anomalous: Mask | None = None,
+    then: Floats | None = None,
 ) -> Learned:
     """One fit of all variables.
 
@@ -174,6 +175,7 @@ def learn(
         practice: how.
         seeds: (V,)
         anomalous: (V, T) intervals that were anomalous in their time, and nothing else that is not ordinary.
+        then: (V, T) what fits of the time took the day of the month for; None for nothing.
     """
     p = practice
     candidates = entered(p.candidates)
@@ -212,7 +214,9 @@ def learn(
             )
     if able.size:
         departed, _ = months.departures(month_days[:, able], starts, p.zone)
-        known = months.renewed(observed[able], felt[able], departed, p.transform)
+        known = months.renewed(
+            observed[able], felt[able], departed - (0.0 if then is None else then[able]), p.transform
+        )
         contest = open_contest(
             transforms.forward(months.without(known, departed, p.transform), p.transform),
             ordinary[able],
@@ -295,7 +299,7 @@ def watch(
     special = calendars.special(starts, p.zone, p.holidays)
     felt, expected, outlook, residuals, evidence, lower, upper, allowed = (np.full(shape, np.nan) for _ in range(8))
     felt[:, :first] = values[:, :first]
-    anomalous = np.zeros(shape, dtype=bool)
+    anomalous, then = np.zeros(shape, dtype=bool), np.zeros(shape)
     tests, kinds = (np.full(shape, "", dtype=verdicts.KIND) for _ in range(2))
     shares = probabilities(p.threshold, names or [""] * shape[0], interval=p.step)
     learned: list[tuple[int, Learned]] = []
@@ -305,10 +309,17 @@ def watch(
         history = slice(max(0, begin - p.history // p.step), begin)
         ordinary = np.isfinite(values[:, history]) & ~anomalous[:, history] & ~special[history]
         struck = anomalous[:, history] & ~special[history]
-        fit = learn(values[:, history], felt[:, history], ordinary, starts[history], p, seeds=seeds, anomalous=struck)
+        fit = learn(
+            *(values[:, history], felt[:, history], ordinary, starts[history], p),
+            seeds=seeds,
+            anomalous=struck,
+            then=then[:, history],
+        )
         learned.append((begin, fit))
         ready = Evidence(fit.tests, step=p.step, transform=p.transform)
         back = max(0, begin - needed_before([panel.window for panel in fit.panels], p.step) // p.step)
+        departed = months.departures(fit.month_days, starts[back:end], p.zone)
+        then[:, begin:end] = departed[0, :, begin - back :]
         past = Past(
             observed=values[:, back:end],
             felt=felt[:, back:begin],
@@ -319,8 +330,8 @@ def watch(
             zone=p.zone,
             transform=p.transform,
             special=special[back:end],
-            departed=months.departures(fit.month_days, starts[back:end], p.zone),
-            others=felt[:, back:begin] != values[:, back:begin],
+            departed=departed,
+            then=then[:, back:begin],
         )
         limits = np.array(
             [

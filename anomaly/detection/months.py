@@ -11,8 +11,9 @@ much, and each time beyond `CLEARLY` times what days of this variable usually de
 twice by chance is rare at that size; what departs by less is lost in the scatter of a single interval anyway. Where a
 day has been anomalous, an incident may have been the reason, and it must have departed in `MONTHS_IF_ANOMALOUS` months.
 
-A day beside those that is not known yet, because all of its dates fell on days off or holidays, may depart like its
-neighbours, and may not: there, all between the two, and somewhat beyond, is ordinary.
+A day beside those of which nothing is known yet, because all of its dates fell on holidays, on days off (or on days on
+which next to nothing was written), or on labelled incidents, may depart like its neighbours, and may not: there, all
+between the two, and somewhat beyond, is ordinary.
 
 The departure is taken out of the counts before anything is learned from them, and put back into predictions: neither
 baselines nor networks ever see it.
@@ -88,19 +89,16 @@ def with_them(counts: Floats, departed: Floats, transform: Transform) -> Floats:
     return np.asarray(counts + departed if transform is Transform.LINEAR else counts * np.exp(departed))
 
 
-def renewed(observed: Floats, felt: Floats, departed: Floats, transform: Transform) -> Floats:
-    """What later intervals see, (V, T), with what is known of days of the month now.
-
-    What stands in for a count on such a day is of a fit that knew nothing of it, as long as few fits have known it: it
-    is what would be usual on another day. (On a day that another fit knew, it is more than that, and is taken for too
-    much: an incident on a payday stands out once more in the baselines of six weeks, whose medians bear it.)
+def renewed(observed: Floats, felt: Floats, more: Floats, transform: Transform) -> Floats:
+    """What later intervals see, (V, T), with what is known of days of the month now: what stands in for a count is what
+    was to be expected then, when the day may have been known less, or otherwise.
 
     Args:
         observed, felt: (V, T) as written, and with stand-ins; NaN where unknown.
-        departed: (V, T), by `departures`, of days that depart for certain.
+        more: (V, T) by how much more the day is known to depart than it was to the fit that judged it.
         transform: of the group.
     """
-    return np.where((departed != 0) & (felt != observed), with_them(felt, departed, transform), felt)
+    return np.where((more != 0) & (felt != observed), with_them(felt, more, transform), felt)
 
 
 def as_mappings(table: Floats) -> list[dict[int, tuple[float, float]]]:
@@ -205,11 +203,15 @@ def _told_apart(row: Floats, first: Integers, last: Integers) -> Floats:
     kept = row.copy()
     for n in np.flatnonzero(from_end):
         rivals = first[last == n]
-        if by_date[rivals].all() and (runs[0][rivals].max(), not ends[n]) > (runs[1][n], False):
+        if rivals.size and by_date[rivals].all() and (runs[0][rivals].max(), not ends[n]) > (runs[1][n], False):
             kept[LONGEST + n] = 0.0
     for n in np.flatnonzero(by_date):
         rivals = last[first == n]
-        if from_end[rivals].all() and (runs[1][rivals].max(), ends[rivals].all()) > (runs[0][n], False):
+        if (
+            rivals.size
+            and (kept[LONGEST + rivals] != 0).all()
+            and (runs[1][rivals].max(), ends[rivals].all()) > (runs[0][n], False)
+        ):
             kept[n] = 0.0
     return kept
 

@@ -209,6 +209,16 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """What stands in for a count."""
+
+    variable_id: int
+    start: datetime
+    month_days: Mapping[int, tuple[float, float]]
+    """What the fit that judged it knew (`FittedVariable`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Predictions:
     """What predict writes: arrays (V, N), NaN where a variable is not judged."""
 
@@ -381,10 +391,9 @@ class Store(Protocol):
         self, group: Group, variables: Sequence[Variable], within: TimeRange
     ) -> Predictions | None: ...
 
-    def felt_by_others(
-        self, group: Group, variables: Sequence[Variable], within: TimeRange, fit_id: str
-    ) -> NDArray[np.bool_]:
-        """(V, N) intervals judged by another fit than this, of which later ones see something else than was written."""
+    def stand_ins(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Sequence[StandIn]:
+        """Intervals of which later ones see something else than was written, where the fit that judged them knew of
+        days of the month."""
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         """By start and variable."""

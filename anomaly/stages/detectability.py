@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from anomaly.detection import calendars
+from anomaly.detection import calendars, months
 from anomaly.detection import detectability as detection
 from anomaly.detection.detectability import Ground, Noticeable, Rules, horizon, needed_before, noticeable
 from anomaly.detection.evidence import Series
@@ -156,11 +156,12 @@ def _measured(
     told: Callable[[int, int], None],
 ) -> list[VariableDetectability]:
     fitted, zone = champion.fitted, champion.zone
+    _, perhaps = months.departures(months.as_table([f.month_days for f in fitted]), judged.starts, zone)
     ground = Ground(
         series=Series(judged.observed, judged.felt, judged.predicted, judged.outlook),
         anomalous=judged.kinds != "",
         starts=judged.starts,
-        special=calendars.special(judged.starts, zone, group.holidays),
+        special=calendars.special(judged.starts, zone, group.holidays) | (perhaps != 0),
         turn=calendars.turn_of_month(judged.starts, zone),
         step=group.interval,
         zone=zone,

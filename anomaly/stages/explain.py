@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from anomaly.detection import calendars
+from anomaly.detection import calendars, months
 from anomaly.detection.choosing import MARGIN
 from anomaly.detection.evidence import ANY, Evidence
 from anomaly.detection.explanations import Judged, Looked, Share, TestLimit, looked_again, share, test_limits
@@ -27,7 +27,7 @@ from anomaly.groups import Group, TimeRange
 from anomaly.groups.model import Threshold, Transform
 from anomaly.ports import Fit, FittedVariable, NetworkFile, Predictions, Store, Variable
 from anomaly.ports.labels import Adjustment, Labels
-from anomaly.stages.memory import felt_counts
+from anomaly.stages.memory import departed_then, felt_counts
 
 _SAME = 1e-9
 """Relative difference between a stored number and the same one worked out again: a few last bits."""
@@ -69,6 +69,10 @@ class Verdict:
     """The test that was stored as the one with the strongest evidence."""
     special: bool
     """A day unlike its kind: more is ordinary there."""
+    day_of_month: float
+    """What the day of the month brings, in the logarithm or the gauge's unit; 0 on most days."""
+    perhaps: float
+    """What it may bring: all between is ordinary."""
     judged_by: str
     """The fit that judged it."""
     looked: Looked
@@ -334,6 +338,7 @@ def _verdict(
     counts = store.read_counts(group, [record.variable], within).counts
     zone = ZoneInfo(fit.configuration.get("timezone", group.timezone))
     special = bool(calendars.special(within.starts()[-1:], zone, group.holidays)[0])
+    departed, perhaps = months.departures(months.as_table([record.month_days]), within.starts(), zone)[:, 0]
     looked = looked_again(
         Judged(
             observed=_as_judged(counts, stored)[0],
@@ -344,6 +349,9 @@ def _verdict(
             zone=zone,
             transform=transform,
             special=special,
+            departed=departed,
+            perhaps=perhaps,
+            then=departed_then(group, [record.variable], within, zone, store)[0],
             turn=bool(calendars.turn_of_month(within.starts()[-1:], zone)[0]),
             replaced=str(stored.kinds[0, -1]) != "",
         ),
@@ -364,6 +372,8 @@ def _verdict(
         tail_probability=Compared(float(stored.tail_probabilities[0, -1]), looked.tail_probability),
         decided=str(stored.tests[0, -1]),
         special=special,
+        day_of_month=float(departed[-1]),
+        perhaps=float(perhaps[-1]),
         judged_by=stored.fit_id,
         looked=looked,
     )

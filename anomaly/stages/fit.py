@@ -53,7 +53,7 @@ from anomaly.ports.reviews import Review, Reviews, Verdict
 from anomaly.stages.champions import champion_on
 from anomaly.stages.judging import judging
 from anomaly.stages.labelled import relearned, taught
-from anomaly.stages.memory import felt_counts
+from anomaly.stages.memory import departed_then, felt_counts
 from anomaly.stages.placing import Outcome, placed, store_networks
 from anomaly.stages.promotion import decide, first_not_judged, objections
 from anomaly.stages.records import CHOSEN, contestant_records, fallback_record, measure_of, variable_seed
@@ -285,7 +285,8 @@ def train(
             step=group.interval, zone=group.zone, transform=group.transform,
         )  # fmt: skip
         departed, _ = months.departures(month_days, starts, group.zone)
-        felt = months.renewed(known.observed[able], counts[able], departed, group.transform)
+        then = departed_then(group, contestants, fit.history, group.zone, store)
+        felt = months.renewed(known.observed[able], counts[able], departed - then, group.transform)
         contest = open_contest(
             transforms.forward(months.without(felt, departed, group.transform), group.transform),
             ordinary[able],

@@ -42,7 +42,7 @@ from anomaly.ports.labels import Labels
 from anomaly.stages import circumstances
 from anomaly.stages.judging import judging
 from anomaly.stages.labelled import served_alike
-from anomaly.stages.memory import felt_counts
+from anomaly.stages.memory import departed_then, felt_counts
 
 log = logging.getLogger(__name__)
 
@@ -335,14 +335,13 @@ def _past(
     shape, variables = (len(observed), first), [f.variable for f in champion.fitted]
     felt, expected, anomalous = observed[:, :first], np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     days = months.as_table([f.month_days for f in champion.fitted])
-    others = np.zeros(shape, dtype=bool)
+    then = np.zeros(shape)
     if first:
         history = TimeRange(known.start, known.start + first * known.step, known.step)
         before = store.read_predictions(group, variables, history)
         if before is not None:
             felt, expected, anomalous = felt_counts(felt, before), before.predicted, before.kinds != ""
-        if (rows := np.flatnonzero(days[0].any(axis=1))).size:
-            others[rows] = store.felt_by_others(group, [variables[row] for row in rows], history, champion.fit.id)
+            then = departed_then(group, variables, history, champion.zone, store)
     return Past(
         observed=observed,
         felt=felt,
@@ -354,8 +353,8 @@ def _past(
         transform=champion.transform,
         special=calendars.special(known.starts(), champion.zone, group.holidays),
         filling=store.filling(variables, completeness.ages(group.lateness, group.interval)),
-        departed=months.departures(days, known.starts(), champion.zone),
-        others=others,
+        departed=months.departures(days, known.starts(), champion.zone) if days.any() else None,
+        then=then,
         ages=_ages(group, TimeRange(known.start + first * known.step, known.end, known.step), store, now),
     )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from anomaly.detection.incidents import Anomaly, Incident, gather
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import to_datetime64
-from anomaly.ports import ArtifactReader, DataChecks, Fit, ForecasterLoader, Predictions, Store, Variable
+from anomaly.ports import ArtifactReader, DataChecks, Fit, ForecasterLoader, Predictions, StandIn, Store, Variable
 from anomaly.ports.labels import Adjustment, Labels
 from anomaly.stages.labelled import factors_at
 from anomaly.stages.predict import predict
@@ -49,6 +49,7 @@ class _SupposedStore:
         fitted = store.fitted(fit.id)
         self._allowed = {f.variable.id: f.tail_probability for f in fitted}
         self._row = {f.variable.id: row for row, f in enumerate(fitted)}
+        self._month_days = {f.variable.id: f.month_days for f in fitted}
         shape = (len(fitted), len(within))
         self.numbers: dict[str, NDArray[np.float64]] = {name: np.full(shape, np.nan) for name in _NUMBERS}
         self.kinds = np.zeros(shape, dtype=_KIND)
@@ -96,14 +97,18 @@ class _SupposedStore:
             test=str(p.tests[row, column]),
         )
 
-    def felt_by_others(
-        self, group: Group, variables: Sequence[Variable], within: TimeRange, fit_id: str
-    ) -> NDArray[np.bool_]:
-        """Others have judged what is before the supposed range; this fit all of it."""
-        found = np.zeros((len(variables), len(within)), dtype=bool)
+    def stand_ins(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Sequence[StandIn]:
+        """Before the supposed range those that are stored, from there on those that were supposed."""
+        found: list[StandIn] = []
         if within.start < self._within.start:
             before = TimeRange(within.start, min(within.end, self._within.start), within.step)
-            found[:, : len(before)] = self._store.felt_by_others(group, variables, before, fit_id)
+            found += self._store.stand_ins(group, variables, before)
+        supposed = self.read(variables, within)
+        stands_in = np.isfinite(supposed.felt) & (supposed.felt != supposed.observed)
+        for row, column in np.argwhere(stands_in).tolist():
+            days = self._month_days.get(variables[row].id)
+            if days:
+                found.append(StandIn(variables[row].id, within.start + column * within.step, days))
         return found
 
     def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None:

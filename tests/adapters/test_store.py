@@ -465,20 +465,21 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
     assert np.isnan(back.predicted[1, 3])
 
 
-def test_stand_ins_of_other_fits_are_told_from_counts_and_from_those_of_the_same_fit(
+def test_what_stands_in_for_counts_is_told_with_what_its_fit_knew_of_the_month(
     store: PostgresStore, group: Group
 ) -> None:
-    variables = _enrolled(store, group, ["a", "b"])
+    a, b = _enrolled(store, group, ["a", "b"])
     store.save_fit(_fit())
-    made = _predictions(variables)
+    store.save_fitted(_fit().id, [_fitted(a), replace(_fitted(b), month_days={})], [])
+    made = _predictions((a, b))
     made.felt[:] = made.observed
-    made.felt[0, 5] += 3
+    made.felt[:, 5] += 3  # of both, but nothing was known of the other's days
     store.write_predictions(group, made)
 
-    others = store.felt_by_others(group, variables[::-1], DAY, "another")
+    (found,) = store.stand_ins(group, (b, a), DAY)
 
-    assert np.argwhere(others).tolist() == [[1, 5]]
-    assert not store.felt_by_others(group, variables, DAY, made.fit_id).any()
+    assert (found.variable_id, found.start, found.month_days) == (a.id, START + 5 * HOUR, _fitted(a).month_days)
+    assert store.stand_ins(group, (a, b), TimeRange(START, START + 5 * HOUR, HOUR)) == ()
 
 
 def test_an_incident_keeps_its_id_and_its_message_when_it_changes(store: PostgresStore, group: Group) -> None:

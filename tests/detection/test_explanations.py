@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly.detection import calendars, transforms
+from anomaly.detection import calendars, months, transforms
 from anomaly.detection.calibration import Calibration
 from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import (
@@ -229,6 +229,7 @@ def watched(request: pytest.FixtureRequest) -> tuple[Past, Walk, tuple[FittedTes
         zone=ZONE,
         transform=Transform.ANSCOMBE,
         special=calendars.special(starts, ZONE, "US"),
+        departed=months.departures(months.as_table([{3: (0.4, 0.4), 4: (0.0, 0.5)}]), starts, ZONE),
     )
     # The turn of the month scatters twice as much, so that it is seen to be taken into account.
     (*own, together) = tests[0]
@@ -245,7 +246,9 @@ def test_every_verdict_follows_again_from_what_is_stored(
     observed = past.observed[0]
     felt = np.concatenate([past.felt[0], walked.felt[0]])
     expected = np.concatenate([past.expected[0], transforms.inverse(walked.predicted[0], past.transform)])
-    seen = set()
+    assert past.departed is not None
+    days = past.departed[:, 0]
+    seen, seen_days = set(), set()
     for n in (*range(0, JUDGED, 11), 24, 30, 49, *SPIKES):
         end = HISTORY + n + 1
         kind = str(walked.kinds[0, n])
@@ -260,6 +263,9 @@ def test_every_verdict_follows_again_from_what_is_stored(
                 zone=ZONE,
                 transform=past.transform,
                 special=bool(past.special[end - 1]),
+                departed=days[0, :end],
+                perhaps=days[1, :end],
+                then=np.where(np.arange(end) < HISTORY, 0.0, days[0, :end]),
                 turn=turn,
                 replaced=kind != "",
             ),
@@ -274,9 +280,12 @@ def test_every_verdict_follows_again_from_what_is_stored(
         strongest = max(looked.said, key=lambda said: abs(said.evidence))
         assert (abs(strongest.evidence) >= strongest.needed) == (kind != "")
         seen.add((kind != "", bool(past.special[end - 1]), turn))
+        seen_days.add((bool(days[0, end - 1]), bool(days[1, end - 1])))
     # Ordinary and anomalous intervals, of special and of other days, at the turn of the month and after.
     assert {(False, False, True), (False, True, True), (False, False, False)} <= seen
     assert {(True, False, True), (True, False, False)} <= seen
+    # Days of the month that bring more, days that may, and others.
+    assert seen_days == {(True, False), (False, True), (False, False)}
 
 
 def test_what_a_test_saw_is_told_with_how_long_it_lasted(
@@ -293,6 +302,9 @@ def test_what_a_test_saw_is_told_with_how_long_it_lasted(
         zone=ZONE,
         transform=past.transform,
         special=False,
+        departed=np.zeros(end),
+        perhaps=np.zeros(end),
+        then=np.zeros(end),
         turn=False,
         replaced=bool(walked.kinds[0, 29]),
     )

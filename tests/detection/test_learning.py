@@ -143,24 +143,23 @@ def test_a_day_of_the_month_that_nobody_has_seen_yet_may_be_like_those_beside_it
 
 
 def test_what_a_later_fit_knows_of_the_month_does_not_make_days_before_it_unusual() -> None:
-    first, hours = 60 * DAY, 93 * DAY
+    first, hours = 50 * DAY, 92 * DAY  # from 4 November to 3 February
     at = starts(hours)
     dates = at.astype("datetime64[D]")
     after = (dates.astype("datetime64[M]") + 1).astype("datetime64[D]")
-    last = (after - dates).astype(int) == 1
+    last_but_one = (after - dates).astype(int) == 2
     values = noise([200.0], hours)
-    values[:, last] = np.round(values[:, last] * 1.6)
-    values[:, last & (np.arange(hours) < 30 * DAY)] = np.nan  # one of two dates is unknown
+    values[:, last_but_one] = np.round(values[:, last_but_one] * 1.8)
 
-    found = watched(values, first, refit=timedelta(days=31), candidates=("seasonal-naive",))
+    found = watched(values, first, refit=timedelta(days=19), history=timedelta(days=120))
 
-    (_, before), (begin, later) = found.learned
-    news = np.flatnonzero(last & (np.arange(hours) >= first))
-    assert before.month_days[0, 0, 31] == 0
-    assert (found.kinds[0, news] != "").mean() > 0.5, "the last day has been seen once before"
-    assert news[-1] < begin <= news[-1] + 3 * DAY
-    assert (found.kinds[0, begin:] == "").all()
-    assert later.month_days[0, 0, 31] == 0, "it has been anomalous, so twice is not enough"
+    (_, before), _, (begin, later) = found.learned
+    news = last_but_one & (np.arange(hours) >= first)
+    assert not before.month_days.any()
+    assert (found.kinds[0, news] != "").mean() > 0.5, "it has been seen once before"
+    assert np.flatnonzero(news)[-1] == begin - 1
+    assert later.month_days[0, 0, 32] == pytest.approx(np.log(1.8), abs=0.05), "three times are enough"
+    assert (found.kinds[0, begin : begin + DAY] == "").all()
 
 
 def test_variables_without_enough_history_wait_for_a_later_fit() -> None:

@@ -221,6 +221,24 @@ def test_dates_are_told_from_days_before_the_end_even_by_months_that_are_as_long
     assert found({14, 15}) == {14, 15}
 
 
+@given(st.integers(0, 2**31), st.integers(28, 90), st.sampled_from(["2025-11-30T23:00", "2026-01-04T23:00"]))
+def test_a_day_that_two_ways_to_count_explain_is_explained_by_one_of_them_still(
+    seed: int, days: int, begin: str
+) -> None:
+    at = np.datetime64(begin, "s") + np.arange(days) * np.timedelta64(86_400, "s")
+    _, first, last = months._days(at, BERLIN)
+    rng = np.random.default_rng(seed)
+    row = np.zeros(DAYS)
+    for _ in range(rng.integers(1, 4)):
+        start = rng.integers(0, DAYS - 4)
+        row[start : start + rng.integers(1, 5)] = 0.5
+
+    kept = months._told_apart(row, first, last)
+
+    covered, still = (table[first].astype(bool) | table[months.LONGEST + last].astype(bool) for table in (row, kept))
+    np.testing.assert_array_equal(still, covered)
+
+
 def test_of_two_ways_to_count_the_one_that_explains_more_days_is_right() -> None:
     values = counts()
     values[:, on("2026-01-25", "2026-01-26", "2026-01-27", "2026-02-25", "2026-02-26", "2026-02-27")] *= 1.5
@@ -235,15 +253,17 @@ def test_of_two_ways_to_count_the_one_that_explains_more_days_is_right() -> None
     assert set(table_of(np.where(paydays, 1.5, 1.0) * ordinary, starts=april)) == {25, 26, 27}
 
 
-def test_what_stands_in_for_a_count_is_usual_and_so_would_be_more_on_a_day_that_departs() -> None:
-    departed = np.array([[np.log(2), np.log(2), 0.0, np.log(2)]])
-    observed = np.array([[200.0, 200.0, 400.0, np.nan]])
-    felt = np.array([[100.0, 200.0, 100.0, np.nan]])  # a stand-in, a count, one of an ordinary day, nothing
+def test_what_stands_in_for_a_count_becomes_what_it_would_be_with_what_is_known_now() -> None:
+    departed = np.log([[2.0, 2.0, 1.0, 2.0, 2.0, 1.0]])
+    then = np.log([[1.0, 1.0, 1.0, 1.0, 2.0, 2.0]])
+    observed = np.array([[200.0, 200.0, 400.0, np.nan, 0.0, 0.0]])
+    # Of a fit that knew nothing, a count, of an ordinary day, nothing, of one that knew as much, of one that knew more.
+    felt = np.array([[100.0, 200.0, 100.0, np.nan, 200.0, 200.0]])
 
-    found = renewed(observed, felt, departed, ANSCOMBE)
+    found = renewed(observed, felt, departed - then, ANSCOMBE)
 
-    np.testing.assert_allclose(found, [[200.0, 200.0, 100.0, np.nan]])
-    np.testing.assert_allclose(without(found, departed, ANSCOMBE)[0, :2], [100.0, 100.0])
+    np.testing.assert_allclose(found, [[200.0, 200.0, 100.0, np.nan, 200.0, 100.0]])
+    np.testing.assert_allclose(without(found, departed, ANSCOMBE), [[100.0, 100.0, 100.0, np.nan, 100.0, 100.0]])
 
 
 numbers = st.floats(-3, 3, allow_nan=False).filter(bool)

@@ -98,8 +98,10 @@ def test_hour_by_hour_and_all_at_once_agree_in_all_tests_and_on_special_days(
     assert (other.felt[0, special] != other.observed[0, special]).mean() > 0.9
 
 
-def test_hour_by_hour_and_all_at_once_agree_where_a_later_fit_knows_more_of_the_month(
+@pytest.mark.parametrize("knew", [False, True])
+def test_hour_by_hour_and_all_at_once_agree_where_a_later_fit_knows_of_the_month(
     make_watched: Callable[..., Watched],
+    knew: bool,  # noqa: FBT001
 ) -> None:
     began, first = HISTORY, HISTORY + 30
     day = (START + (HISTORY + 6) * HOUR).day
@@ -110,9 +112,10 @@ def test_hour_by_hour_and_all_at_once_agree_where_a_later_fit_knows_more_of_the_
     counts[1, first + 4 : first + 8] = 0
     hourly, at_once = (make_watched(counts, name=name) for name in ("hourly", "at_once"))
     for watched, fit in ((hourly, "1"), (at_once, "2")):
-        watched.promote(f"before {fit}", began)
+        days = {day: (np.log(4), np.log(4)), day + 1: (0.0, np.log(5))}
+        watched.promote(f"before {fit}", began, month_days=days if knew else {})
         watched.predict(began, first)
-        watched.promote(f"after {fit}", first, month_days={day: (np.log(4), np.log(4)), day + 1: (0.0, np.log(5))})
+        watched.promote(f"after {fit}", first, month_days=days)
     for hour in range(first, first + 50):
         hourly.predict(hour, hour + 1)
     at_once.predict(first, first + 50)
@@ -123,7 +126,7 @@ def test_hour_by_hour_and_all_at_once_agree_where_a_later_fit_knows_more_of_the_
     ):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     known = busy[began : first + 50]
-    assert (other.kinds[0, :30][known[:30]] == "surge").sum() > 5, "the first fit knows nothing of the day"
+    assert knew or (other.kinds[0, :30][known[:30]] == "surge").sum() > 5, "the first fit knows nothing of the day"
     assert (other.kinds[0, 30:][known[30:]] == "").all(), "the second one does"
     assert "silent" in other.kinds[1, 34:38].tolist()
 

@@ -42,6 +42,7 @@ from anomaly.ports import (
     RareIntervals,
     RejectedRow,
     RunRecord,
+    StandIn,
     Variable,
 )
 
@@ -517,7 +518,7 @@ class PostgresStore(PostgresOutbox):
                     upper=row[19],
                     residuals=np.array(row[20].split(), dtype=np.float32),
                     tests=from_json(row[21]),
-                    month_days={int(day): (least, most) for day, (least, most) in row[22].items()},
+                    month_days=_month_days(row[22]),
                 )
                 for row in cursor.fetchall()
             )
@@ -634,24 +635,16 @@ class PostgresStore(PostgresOutbox):
             **numbers,
         )
 
-    def felt_by_others(
-        self,
-        group: Group,  # noqa: ARG002
-        variables: Sequence[Variable],
-        within: TimeRange,
-        fit_id: str,
-    ) -> NDArray[np.bool_]:
-        found = np.zeros((len(variables), len(within)), dtype=bool)
-        row_of = {v.id: row for row, v in enumerate(variables)}
+    def stand_ins(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Sequence[StandIn]:  # noqa: ARG002
         with self._cursor() as cursor:
             cursor.execute(
-                "SELECT variable_id, interval_start FROM predictions WHERE variable_id = ANY(%s) "
-                "AND interval_start >= %s AND interval_start < %s AND fit_id <> %s AND felt IS DISTINCT FROM observed",
-                (list(row_of), within.start, within.end, fit_id),
+                "SELECT p.variable_id, p.interval_start, f.month_days FROM fitted_variables f "
+                "JOIN predictions p USING (variable_id, fit_id) WHERE variable_id = ANY(%s) "
+                "AND f.month_days <> '{}' AND p.interval_start >= %s AND p.interval_start < %s "
+                "AND p.felt IS DISTINCT FROM p.observed ORDER BY 1, 2",
+                ([v.id for v in variables], within.start, within.end),
             )
-            for variable_id, start in cursor.fetchall():
-                found[row_of[variable_id], (start - within.start) // within.step] = True
-        return found
+            return tuple(StandIn(row[0], row[1], _month_days(row[2])) for row in cursor.fetchall())
 
     def anomalies(self, group: Group, within: TimeRange) -> Sequence[Anomaly]:
         with self._cursor() as cursor:
@@ -809,6 +802,10 @@ class PostgresStore(PostgresOutbox):
 def _moments(starts: NDArray[np.datetime64]) -> NDArray[np.str_]:
     """Interval starts as PostgreSQL reads them: (N,) text with offset."""
     return np.char.add(np.datetime_as_string(starts, unit="s"), "+00")
+
+
+def _month_days(stored: Mapping[str, Sequence[float]]) -> dict[int, tuple[float, float]]:
+    return {int(day): (least, most) for day, (least, most) in stored.items()}
 
 
 def _positions(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
