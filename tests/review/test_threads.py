@@ -127,6 +127,17 @@ def test_messages_from_before_words_were_kept_say_so(desk: Desk, database_of_pag
     assert "its words were not kept" in desk.page()
 
 
+def test_a_thread_is_read_without_looking_at_the_labels_of_other_incidents(
+    desk: Desk, database_of_pages: Arguments
+) -> None:
+    """Those that were replaced are part of it, and no label is ever deleted."""
+    with closing(psycopg2.connect(**database_of_pages)) as link, link.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")  # a table of few rows is scanned otherwise
+        cursor.execute("EXPLAIN SELECT word FROM labels WHERE incident_id = %s", (desk.number,))
+        plan = " ".join(line for (line,) in cursor.fetchall())
+    assert "labels_by_incident" in plan, plan
+
+
 def test_a_deletion_that_two_entries_found_out_is_told_once() -> None:
     gone = Utterance("gone", NOW, "")
     assert [line.title for line in lines([Utterance("post", NOW, "a"), gone, gone])] == [

@@ -1,7 +1,8 @@
 """What was posted, to be read without Slack; what two fits say of the alerts that only one of them tells.
 
-Messages that were delivered before this have no words here: their pages say what was done and when. The two indexes
-are for questions that grow with every run: the latest run of each stage, and the messages of one incident by their key.
+Messages that were delivered before this have no words here: their pages say what was done and when. The three
+indexes are for questions that grow with every run: a message by its key, the messages of one incident, and the latest
+run of each stage.
 """
 
 from __future__ import annotations
