@@ -628,6 +628,8 @@ def promote(
                 registry.tag(group, fit.model_version or 0, {"decision": f"rejected: {reason}"})
     elif reviews is not None:
         tell_registry(group, reviews=reviews, registry=registry)  # where an earlier try could not
+    else:
+        _point_alias(group, fit, store, registry)
     report = PromoteReport(
         fit_id=fit.id,
         model_version=fit.model_version or 0,
@@ -679,10 +681,15 @@ def _hand_over(
         )  # fmt: skip
         registry.tag(group, fit.model_version or 0, {"decision": f"promoted: {reason}"})
         return serving.serves_from
-    latest, begin = store.champion(group), first_not_judged(group, fit, store)
-    if fit.model_version and (latest is None or latest.serves_from is None or latest.serves_from <= begin):
-        registry.promote(group, fit.model_version)
     with judging(group, store):
         begin = first_not_judged(group, fit, store)
         store.save_fit(replace(fit, state="promoted", serves_from=begin))
+    _point_alias(group, fit, store, registry)
     return begin
+
+
+def _point_alias(group: Group, fit: Fit, store: Store, registry: ModelRegistry) -> None:
+    """The alias to the fit, if nobody serves after it."""
+    champion = store.champion(group)
+    if champion is not None and champion.id == fit.id and fit.model_version:
+        registry.promote(group, fit.model_version)

@@ -142,18 +142,13 @@ def rollback(
         return _unchanged(group, current, "it is the champion")
     for file in store.network_files(target.id):
         artifacts.read(file.serving_uri, sha256=file.serving_sha256)
-    serving = hand_over(
-        group,
-        target,
-        lambda: next_interval(group, current, store),
-        why=why,
-        who=who,
-        via="rollback",
-        store=store,
-        reviews=reviews,
-        registry=registry,
-        now=now,
+    before, serving = _put_to_serve(
+        group, target, why=why, who=who, via="rollback", store=store, reviews=reviews, now=now
     )
+    if serving is None:
+        return _unchanged(group, before, "it is the champion")
+    tell_registry(group, reviews=reviews, registry=registry)
+    current = before or current
     if current.model_version is not None:
         registry.tag(group, current.model_version, {"rolled_back": f"{who}, {now:%Y-%m-%d %H:%M} UTC: {why}"})
     report = _report(group, target, current, serving, why)
@@ -324,23 +319,44 @@ def _by_hand(
     registry: ModelRegistry,
     now: datetime,
 ) -> HandoverReport:
-    current = store.champion(group)
-    if current is not None and current.id == fit.id:
+    before, serving = _put_to_serve(group, fit, why=why, who=who, via=via, store=store, reviews=reviews, now=now)
+    if serving is None:
         tell_registry(group, reviews=reviews, registry=registry)
-        return _unchanged(group, current, "it is the champion")
-    with judging(group, store):
-        begin = first_not_judged(group, fit, store) if current is None else next_interval(group, current, store)
-        begin = max(begin, fit.history.end)
-        serving = reviews.serve(Serving(group.name, fit.id, begin, why=why, who=who, via=via, at=now))
+        return _unchanged(group, before, "it is the champion")
     try:
         tell_registry(group, reviews=reviews, registry=registry)
         told = True
     except RegistryUnavailableError as unavailable:
         log.warning("%s: %s", group.name, unavailable)
         told = False
-    report = _report(group, fit, current, serving, f"{who}: {why}" if why else who, told=told)
+    report = _report(group, fit, before, serving, f"{who}: {why}" if why else who, told=told)
     log.info("%s: %s", group.name, report)
     return report
+
+
+def _put_to_serve(
+    group: Group,
+    fit: Fit,
+    *,
+    why: str,
+    who: str,
+    via: ServedVia,
+    store: Store,
+    reviews: Reviews,
+    now: datetime,
+) -> tuple[Fit | None, Serving | None]:
+    """Lets the fit serve after whoever serves when it has its turn: another decision may have come just before.
+
+    Returns:
+        The champion until then, and the fit's serving; None when that champion is the fit.
+    """
+    with judging(group, store):
+        before = store.champion(group)
+        if before is not None and before.id == fit.id:
+            return before, None
+        begin = first_not_judged(group, fit, store) if before is None else next_interval(group, before, store)
+        begin = max(begin, fit.history.end)
+        return before, reviews.serve(Serving(group.name, fit.id, begin, why=why, who=who, via=via, at=now))
 
 
 def _version_to_go_back_to(group: Group, current: Fit, to: int | None, reviews: Reviews) -> Fit:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from anomaly.adapters.serving import load_forecaster
+from anomaly.exceptions import RegistryUnavailableError
 from anomaly.groups import TimeRange
 from anomaly.ports import Fit
+from anomaly.stages.fit import promote
+from anomaly.stages.judging import judging as taking_turns
 from anomaly.stages.predict import predict
 from tests.stages.conftest import HOUR, START
 from tests.stages.workplace import DAY, FIRST_FIT, Workplace, regular
@@ -106,6 +110,55 @@ def test_a_fit_of_a_past_that_nobody_judged_serves_it(place: Workplace) -> None:
     assert (past.state, past.serves_from) == ("promoted", START + FIRST_FIT * HOUR)
     assert place.store.champion(place.group) == newest
     assert place.registry.champion_version(place.group) == newest.model_version
+
+
+class Unreachable:
+    """A registry that answers to questions and refuses to be changed."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._registry = place.registry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._registry, name)
+
+    def promote(self, *_: object) -> None:
+        raise RegistryUnavailableError("the MLflow server did not answer")
+
+
+def test_the_store_comes_before_the_alias_also_where_nobody_reviews(place: Workplace) -> None:
+    fit = place.prepare(FIRST_FIT)
+    place.train(fit)
+    place.register(fit)
+
+    with pytest.raises(RegistryUnavailableError):
+        promote(place.group, fit.id, store=place.store, registry=Unreachable(place))
+
+    assert place.store.champion(place.group) == place.saved(fit)
+    assert place.registry.champion_version(place.group) is None
+    assert place.promote(fit).promoted
+    assert place.registry.champion_version(place.group) == place.saved(fit).model_version
+
+
+def test_the_alias_stays_with_who_serves_last(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While this one waits for its turn, another fit is told to serve from later on."""
+    past = place.prepare(FIRST_FIT)
+    place.train(past)
+    place.register(past)
+    newest = place.prepare(FIRST_FIT + DAY)
+    place.train(newest)
+    place.register(newest)
+    overtaken = [newest]
+
+    def judging(*given: Any) -> Any:
+        if overtaken:
+            place.promote(overtaken.pop())
+        return taking_turns(*given)
+
+    monkeypatch.setattr("anomaly.stages.fit.judging", judging)
+    place.promote(past)
+
+    assert place.store.champion(place.group) == place.saved(newest)
+    assert place.registry.champion_version(place.group) == place.saved(newest).model_version
 
 
 def test_what_was_decided_stays_decided(place: Workplace) -> None:

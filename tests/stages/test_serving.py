@@ -16,6 +16,7 @@ from anomaly.groups.golden import Golden
 from anomaly.ports import Fit, FittedVariable
 from anomaly.ports.reviews import AlertDiff, Comparison, Replayed, Review, Verdict
 from anomaly.stages.drifting import look_after, still_asked
+from anomaly.stages.judging import judging as taking_turns
 from anomaly.stages.serving import HandoverReport, follow, promote_version, reject_version, rollback
 from tests.stages.conftest import HOUR, START
 from tests.stages.watched import daily, fitted
@@ -180,6 +181,78 @@ def test_a_rollback_before_the_champion_has_judged_anything_takes_its_place_at_o
 
     within = TimeRange(START + (HISTORY + 24) * HOUR, START + (HISTORY + 30) * HOUR, HOUR)
     assert place.store.champions(place.group, within)[-1].id == first.id
+
+
+@pytest.fixture
+def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What somebody else does just before the next decision has its turn."""
+    first: list[Callable[[], object]] = []
+
+    def judging(*given: Any) -> Any:
+        if first:
+            first.pop()()
+        return taking_turns(*given)
+
+    monkeypatch.setattr("anomaly.stages.serving.judging", judging)
+    return first
+
+
+def _promoted(place: Workplace, fit: Fit) -> HandoverReport:
+    who: dict[str, Any] = {"store": place.store, "reviews": place.reviews, "registry": place.registry, "now": NOW}
+    return promote_version(place.group, fit.model_version or 0, why="", who="ben", **who)
+
+
+def test_whom_somebody_promotes_serves_also_when_another_hand_over_came_just_before(
+    place: Workplace, overtaken: list[Callable[[], object]]
+) -> None:
+    first, _ = two_versions(place)
+    third = registered(place, HISTORY + 96)
+    overtaken.append(lambda: _promoted(place, third))
+
+    report = _promoted(place, first)
+
+    assert (report.changed, report.before) == (True, third.model_version)
+    assert serving(place)[-2:] == [(third.id, HISTORY + 96), (first.id, HISTORY + 96)]
+    assert place.store.champion(place.group).id == first.id  # type: ignore[union-attr]
+    assert place.registry.champion_version(place.group) == first.model_version
+
+
+def test_whom_two_promote_at_once_is_handed_over_to_once(
+    place: Workplace, overtaken: list[Callable[[], object]]
+) -> None:
+    first, second = two_versions(place)
+    overtaken.append(lambda: _promoted(place, first))
+
+    report = _promoted(place, first)
+
+    assert not report.changed
+    assert serving(place) == [(first.id, HISTORY), (second.id, HISTORY + 24), (first.id, HISTORY + 48)]
+
+
+def test_a_rollback_takes_back_whoever_serves_when_it_has_its_turn(
+    place: Workplace, overtaken: list[Callable[[], object]]
+) -> None:
+    first, second = two_versions(place)
+    third = registered(place, HISTORY + 96)
+    overtaken.append(lambda: _promoted(place, third))
+
+    report = rolled_back(place)
+
+    assert (report.model_version, report.before) == (first.model_version, third.model_version)
+    assert place.store.champion(place.group).id == first.id  # type: ignore[union-attr]
+    assert place.registry.champion_version(place.group) == first.model_version
+    assert "rolled_back" in place.registry.tags(place.group, third.model_version or 0)
+    assert "rolled_back" not in place.registry.tags(place.group, second.model_version or 0)
+
+
+def test_two_rollbacks_at_once_go_back_once(place: Workplace, overtaken: list[Callable[[], object]]) -> None:
+    first, second = two_versions(place)
+    overtaken.append(lambda: rolled_back(place))
+
+    report = rolled_back(place)
+
+    assert (report.changed, report.model_version) == (False, first.model_version)
+    assert serving(place) == [(first.id, HISTORY), (second.id, HISTORY + 24), (first.id, HISTORY + 48)]
 
 
 def test_a_version_without_an_older_one_that_served_is_not_rolled_back(place: Workplace) -> None:
