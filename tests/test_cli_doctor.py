@@ -57,6 +57,7 @@ class Servers:
             "/api/v2/importErrors": (200, {"import_errors": []}, {}),
             "/api/v2/dags/anomaly.shop": (200, {"is_paused": False}, {}),
             "/api/v2/dags/anomaly.shop.fit": (200, {"is_paused": False}, {}),
+            "/api/v2/dags/anomaly.shop.detectability": (200, {"is_paused": False}, {}),
         }
 
 
@@ -258,6 +259,12 @@ def test_clocks_apart_are_warned_of_at_every_server(place: Place) -> None:
         ("/health", (500, "", {}), "MLflow", "HTTP 500"),
         ("/api/v2/dags/anomaly.shop", (404, {}, {}), "Airflow", "it has no DAG anomaly.shop"),
         (
+            "/api/v2/dags/anomaly.shop.detectability",
+            (404, {}, {}),
+            "Airflow",
+            "it has no DAG anomaly.shop.detectability",
+        ),
+        (
             "/api/v2/importErrors",
             (200, {"import_errors": [{"filename": "g.py", "stack_trace": "a\nSyntaxError: no"}]}, {}),
             "Airflow",
@@ -278,6 +285,22 @@ def test_what_a_server_says_is_wrong_fails(
     status, found = place.run()
     assert status == 1
     assert said in " | ".join(finding.found for finding in of(found, check, "failed"))
+
+
+@pytest.mark.parametrize("dag", ["anomaly.shop", "anomaly.shop.fit", "anomaly.shop.detectability"])
+def test_a_dag_that_is_paused_is_warned_of(place: Place, dag: str) -> None:
+    place.servers.answers[f"/api/v2/dags/{dag}"] = (200, {"is_paused": True}, {})
+    _, found = place.run()
+    assert [finding.found for finding in of(found, "Airflow", "warning")] == [f"DAG {dag} is paused"]
+
+
+def test_a_group_that_never_measures_needs_no_dag_for_it(place: Place) -> None:
+    del place.servers.answers["/api/v2/dags/anomaly.shop.detectability"]
+    schedule = "schedule: {start: 2026-01-01T00:00:00+00:00"
+    file = place.folder / "groups" / "shop.yaml"
+    file.write_text(file.read_text().replace(schedule, f"{schedule}, detectability: never"))
+    _, found = place.run()
+    assert not of(found, "Airflow", "failed")
 
 
 def test_a_group_that_is_behind_its_fit_unfinished_and_its_message_stuck_are_found(place: Place) -> None:

@@ -36,6 +36,7 @@ from anomaly.adapters.settings import DATABASE_CONNECTION, Settings
 from anomaly.adapters.world import World
 from anomaly.exceptions import AnomalyError, ConfigurationError, SourceUnavailableError, StoreUnavailableError
 from anomaly.groups import Group
+from anomaly.groups.dag_ids import dag_ids
 from anomaly.groups.durations import format_duration
 
 State = Literal["ok", "warning", "failed"]
@@ -480,7 +481,7 @@ def _dags(note: _Noted, address: str, token: str, groups: Sequence[Group]) -> It
         )
     missing = []
     for group in groups:
-        for dag in (f"anomaly.{group.name}", f"anomaly.{group.name}.fit"):
+        for dag in dag_ids(group):
             status, _, body = _get(f"{address}/api/v2/dags/{dag}", bearer)
             if status != 200:
                 missing.append(dag)

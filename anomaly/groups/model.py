@@ -41,6 +41,13 @@ def _cron(expression: str) -> str:
     return expression
 
 
+def _cron_or_never(expression: str) -> str:
+    try:
+        return _cron(expression)
+    except ValueError as bad:
+        raise ValueError(f"{bad}, or never") from None
+
+
 def _or_never(written: Any) -> Any:
     return None if written is False or written == "never" else written
 
@@ -183,7 +190,9 @@ class Schedule(_Frozen):
     """Whether the scheduler runs every interval since `start`."""
     fit: Annotated[str, AfterValidator(_cron)] = "0 6 * * 1"
     """Cron expression, in the group's time zone, for fitting."""
-    detectability: Annotated[Annotated[str, AfterValidator(_cron)] | None, BeforeValidator(_or_never)] = "30 3 * * *"
+    detectability: Annotated[Annotated[str, AfterValidator(_cron_or_never)] | None, BeforeValidator(_or_never)] = (
+        "30 3 * * *"
+    )
     """Cron expression, in the group's time zone, for measuring what each variable would notice; ``never`` for none."""
     delay: Duration = timedelta(minutes=5)
     """How long after the end of an interval it is first counted."""

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk import DAG, AssetOrTimeSchedule, Context, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from anomaly.groups import Group, TimeRange
+from anomaly.groups import Group, TimeRange, dag_ids
 from anomaly.groups.model import PromotionMode
 from anomaly.orchestration import running
 from anomaly.orchestration.assets import GroupAssets, tell
@@ -63,7 +63,7 @@ def watch_dag(group: Group) -> DAG:
     assets = GroupAssets.of(group)
     schedule = group.schedule
     with DAG(
-        dag_id=f"anomaly.{group.name}",
+        dag_id=dag_ids.watching(group),
         description=group.description or f"Watches how often the variables of {group.name} are written.",
         doc_md=watch_page(group),
         schedule=IntervalTimetable(group.interval, delay=schedule.delay, end=schedule.end),
@@ -125,7 +125,7 @@ def fit_dag(group: Group) -> DAG:
     assets = GroupAssets.of(group)
     schedule = group.schedule
     with DAG(
-        dag_id=f"anomaly.{group.name}.fit",
+        dag_id=dag_ids.fitting(group),
         description=f"Learns what is normal for the variables of {group.name}.",
         doc_md=fit_page(group),
         schedule=_fit_schedule(group, assets),

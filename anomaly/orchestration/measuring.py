@@ -13,13 +13,11 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly.exceptions import IncompleteFitError
-from anomaly.groups import Group
+from anomaly.groups import Group, dag_ids
 from anomaly.orchestration.connections import airflow_world
 from anomaly.orchestration.pages import detectability_page
 from anomaly.orchestration.retries import RETRIES
 from anomaly.orchestration.timetables import FitTimetable
-
-SUFFIX = "detectability"
 
 
 def detectability_dag(group: Group, cron: str, *, tags: Sequence[str]) -> DAG:
@@ -30,14 +28,14 @@ def detectability_dag(group: Group, cron: str, *, tags: Sequence[str]) -> DAG:
         tags: of the group's DAGs.
     """
     with DAG(
-        dag_id=f"anomaly.{group.name}.{SUFFIX}",
+        dag_id=dag_ids.measuring(group),
         description=f"Measures what the variables of {group.name} would notice.",
         doc_md=detectability_page(group, cron),
         schedule=FitTimetable(cron, timezone=group.timezone, end=group.schedule.end),
         start_date=group.schedule.start + group.history.minimum,
         catchup=False,
         max_active_runs=1,
-        tags=[*tags, SUFFIX],
+        tags=[*tags, dag_ids.MEASURING],
         default_args={"owner": group.owner, **RETRIES},
     ) as dag:
 

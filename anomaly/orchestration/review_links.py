@@ -12,7 +12,7 @@ from urllib.parse import quote
 from airflow.sdk import DAG, BaseOperatorLink
 
 from anomaly.adapters.settings import Settings
-from anomaly.orchestration.measuring import SUFFIX
+from anomaly.groups.dag_ids import MEASURING
 from anomaly.orchestration.review_addresses import framed_address
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def page_of(dag_id: str, fit_id: str | None, until: str | None) -> str:
     group, _, part = dag_id.removeprefix(GROUPS_DAG).partition(".")
     if fit_id:
         return f"fits/{quote(fit_id, safe='')}"
-    if part == SUFFIX:
+    if part == MEASURING:
         return f"groups/{group}#blind"
     return f"groups/{group}" + (f"?until={quote(until, safe='')}" if until else "")
 

@@ -73,6 +73,11 @@ def test_every_mistake_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         (("variables: all", "variables: [a, b, a]"), "variables: expected each name once; found twice: a"),
         (("interval: 1h", "interval: 2d"), "interval: found '2d'; expected between 1min and 1d"),
         (("+00:00", ""), "schedule.start: found"),
+        (
+            ("+00:00}", "+00:00, detectability: none}"),
+            "schedule.detectability: found 'none'; expected a cron expression of five fields, such as '0 6 * * 1', or "
+            "never",
+        ),
         (('"#alerts"', "alerts"), "slack.channel: found 'alerts'; expected"),
         (
             ('"#alerts"', '"#alerts", weekly: {day: Mon}'),
