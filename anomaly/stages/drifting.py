@@ -7,8 +7,10 @@ policy says, so that a fit that does not help is not repeated every day.
 
 **Asked for at least once, fitted once.** The look is kept before anybody has heard of it, and whoever passes it on can
 die in between. So a question counts as asked only when a fit has begun that learns from what was looked at. Until
-then, looking again at the same intervals (a task that is tried again) asks again, and so does the next day's look. The
-other way round, a fit that is asked for twice begins once: `still_asked` says so to the second one.
+then, looking again at the same intervals within the hour (a task that is tried again) asks again, and so does the next
+day's look. Later runs that find nothing new judged do not: each question starts a run of the fit, and where none can
+begin, that run fails. The other way round, a fit that is asked for twice begins once: `still_asked` says so to the
+second one.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(days=1)
 """Two looks are at least so far apart."""
+TRIED_AGAIN = timedelta(hours=1)
+"""So long after a look whoever looks at the same again may be its own next try, of which Airflow makes three."""
 VARIABLES_AT_ONCE = 1000
 _NAMED = 3
 
@@ -86,7 +90,7 @@ def look_after(
     if check is not None:
         reviews.save_drift(check)
         said.append(check.said)
-    asking = check if check is not None and check.asked else _asked_in_vain(group, store, reviews)
+    asking = check if check is not None and check.asked else _asked_in_vain(group, store, reviews, now)
     if asking is not None and asking is not check:
         said.append(f"{asking.said}; no fit has begun since that was found")
     found = check or asking
@@ -117,12 +121,14 @@ def still_asked(group: Group, asked_until: datetime, until: datetime, *, reviews
     return f"fit {others[0].id} has begun already for what drifted by {asked_until.isoformat()}: {others[0].reason}"
 
 
-def _asked_in_vain(group: Group, store: Store, reviews: Reviews) -> DriftCheck | None:
-    """The look at what is judged up to now, if it asked for a fit and none has begun; None if there is none."""
+def _asked_in_vain(group: Group, store: Store, reviews: Reviews, now: datetime) -> DriftCheck | None:
+    """The look at what is judged up to now, if it just asked for a fit and none has begun; None if there is none."""
     latest = store.predicted_until(group)
     if latest is None or not group.retraining.on_drift:
         return None
-    same = [c for c in reviews.drift_checks(group, limit=1) if c.asked and c.end == latest + group.interval]
+    end = latest + group.interval
+    checks = reviews.drift_checks(group, limit=1)
+    same = [c for c in checks if c.asked and c.end == end and now - c.at <= TRIED_AGAIN]
     return same[0] if same and same[0].answered_by(reviews.fits(group)) is None else None
 
 

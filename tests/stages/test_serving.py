@@ -525,6 +525,17 @@ def test_a_fit_that_nobody_passed_on_is_asked_for_again_by_the_next_try_until_on
     assert not _looked(place).asks_for_fit
 
 
+def test_runs_that_judge_nothing_new_do_not_ask_for_the_same_fit_for_ever(drifted: tuple[Workplace, Fit]) -> None:
+    place, fit = drifted
+    _looked(place)
+
+    soon, later = (_looked(place, now=NOW + timedelta(minutes=minutes)) for minutes in (30, 90))
+    _judged(place, fit, HISTORY + 9 * 24, HISTORY + 10 * 24)
+    next_day = _looked(place, now=NOW + timedelta(hours=24))
+
+    assert [report.asks_for_fit for report in (soon, later, next_day)] == [True, False, True]
+
+
 def test_a_fit_that_nobody_passed_on_is_asked_for_again_the_next_day(drifted: tuple[Workplace, Fit]) -> None:
     place, fit = drifted
     _looked(place)
@@ -580,8 +591,8 @@ def test_a_registry_that_does_not_answer_is_no_reason_to_fail(place: Workplace) 
     assert "the registry did not answer" in report.said
 
 
-def _looked(place: Workplace) -> Any:
-    return look_after(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=NOW)
+def _looked(place: Workplace, now: datetime = NOW) -> Any:
+    return look_after(place.group, store=place.store, reviews=place.reviews, registry=place.registry, now=now)
 
 
 def _judges(place: Workplace) -> dict[int, str]:
