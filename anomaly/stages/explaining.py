@@ -6,9 +6,10 @@ everything that people read about it. The decisions are `anomaly.detection`'s; h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,27 +22,78 @@ from anomaly.detection.lookback import covered, is_sum, lookback, quiet_for, sam
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import to_datetime64
 from anomaly.groups.model import TOTAL
-from anomaly.ports import Store, Variable
+from anomaly.ports import RareIntervals, Store, Variable
 
 LOOK_BACK = timedelta(days=28)
 """So far back it is looked for what is usual, and for when a count froze."""
 
 
-def explained(group: Group, incident: Incident, anomalies: Sequence[Anomaly], store: Store) -> Incident:
+Rare = Callable[[Sequence[datetime]], RareIntervals]
+"""What the group's variables did in some intervals, as far as it was rare enough to join."""
+
+
+def explained(
+    group: Group, incident: Incident, anomalies: Sequence[Anomaly], store: Store, *, rare: Rare | None = None
+) -> Incident:
     """The incident with what joins it, what its variables share, what was observed, and so how bad it is.
 
     Args:
         anomalies: of the group, at least those of the incident.
+        rare: whom to ask for what was rare; the store itself by default.
     """
     own = [a for a in anomalies if incident.start <= a.start < incident.end]
     if len(incident.variables) >= min(OWN_VARIABLES, LEAST_HIT) or incident.departed[0].variable == TOTAL:
         starts = sorted({a.start for a in own})
-        rare = store.rare(group, starts, at_most=LOOSEST)
-        judged = {name: kind for name, kind in rare.judged.items() if name != TOTAL}
-        weaker = joining(incident, rare.anomalies, starts=starts, judged=len(judged), policy=group.threshold)
+        found = rare(starts) if rare else store.rare(group, starts, at_most=LOOSEST)
+        judged = {name: kind for name, kind in found.judged.items() if name != TOTAL}
+        weaker = joining(incident, found.anomalies, starts=starts, judged=len(judged), policy=group.threshold)
         incident = joined(incident, weaker, group.interval)
         incident = replace(incident, shared=shared(judged, {v.variable for v in incident.variables}))
     return rated(replace(incident, variables=_with_evidence(group, incident, own, store)))
+
+
+def explained_as_it_grew(
+    group: Group, states: Sequence[Incident], anomalies: Sequence[Anomaly], store: Store
+) -> tuple[Incident, ...]:
+    """`explained` for each state of one incident, whose starts are the same; of the last, the store is asked."""
+    starts = sorted({a.start for a in anomalies if states[-1].start <= a.start < states[-1].end})
+    rare = _Once(group, starts, store)
+    return tuple(explained(group, state, anomalies, store, rare=rare) for state in states)
+
+
+class _Once:
+    """What was rare up to earlier moments of an incident, from one question for all of it.
+
+    Looking costs variables x intervals. What was rare is cut by time. Which variables were judged cannot be: it is the
+    same for all states if it was the same in the first interval, which costs one more interval to ask. Where a variable
+    was judged for the first time meanwhile, each state is asked for.
+    """
+
+    def __init__(self, group: Group, starts: Sequence[datetime], store: Store) -> None:
+        self._group, self._starts, self._store = group, list(starts), store
+
+    def __call__(self, starts: Sequence[datetime]) -> RareIntervals:
+        """
+        Args:
+            starts: the first of those of the incident.
+        """
+        if list(starts) == self._starts:
+            return self._whole
+        if not self._judged_alike:
+            return self._ask(starts)
+        until = starts[-1]
+        return RareIntervals(self._whole.judged, tuple(a for a in self._whole.anomalies if a.start <= until))
+
+    @cached_property
+    def _whole(self) -> RareIntervals:
+        return self._ask(self._starts)
+
+    @cached_property
+    def _judged_alike(self) -> bool:
+        return self._ask(self._starts[:1]).judged.keys() == self._whole.judged.keys()
+
+    def _ask(self, starts: Sequence[datetime]) -> RareIntervals:
+        return self._store.rare(self._group, starts, at_most=LOOSEST)
 
 
 def _with_evidence(

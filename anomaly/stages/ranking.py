@@ -41,7 +41,7 @@ from anomaly.groups import Group, TimeRange
 from anomaly.ports import Store
 from anomaly.ports.labels import Label, Labels
 from anomaly.ports.rankings import KeptRanking, RankingRegistry, Rankings
-from anomaly.stages.explaining import explained
+from anomaly.stages.explaining import explained_as_it_grew
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def seen(group: Group, incidents: Sequence[Incident], store: Store) -> dict[date
         starts = [anomaly.start for anomaly in anomalies]
         for start, own in states.items():
             part = anomalies[bisect_left(starts, start) : bisect_left(starts, own[-1].end)]
-            found[start] = tuple(explained(group, state, part, store) for state in own)
+            found[start] = explained_as_it_grew(group, own, part, store)
     return found
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,12 +16,13 @@ from anomaly.adapters.mlflow_rankings import MlflowRankings
 from anomaly.adapters.postgres.labels import PostgresLabels
 from anomaly.adapters.postgres.rankings import PostgresRankings
 from anomaly.adapters.postgres.store import PostgresStore
-from anomaly.detection.incidents import Incident, IncidentVariable, gather, rated
+from anomaly.detection.incidents import Incident, IncidentVariable, gather, grown, rated
 from anomaly.detection.ranking import FEATURES, Memory, features
 from anomaly.exceptions import RegistryUnavailableError
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import Fit, Predictions
+from anomaly.ports import Fit, Predictions, RareIntervals
 from anomaly.stages import label
+from anomaly.stages.explaining import explained, explained_as_it_grew
 from anomaly.stages.labelled import drafted
 from anomaly.stages.ranking import learn_ranking, low_rank, seen
 
@@ -138,6 +139,56 @@ def test_what_is_learned_from_is_what_alert_saw_when_it_opened_an_incident_and_a
     assert lasted[0] == group.incidents.min_anomalies < lasted[-1] == hours
     assert [[v.variable for v in state.variables] for state in (states[0], states[-1])] == [["a"], ["a", "b"]]
     assert found[gone.start] == (gone,)
+
+
+@dataclass
+class Asked:
+    """A store that notes how many intervals it was asked for what was rare in."""
+
+    store: PostgresStore
+    intervals: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def rare(self, group: Group, starts: Sequence[datetime], *, at_most: float) -> RareIntervals:
+        self.intervals.append(len(starts))
+        return self.store.rare(group, starts, at_most=at_most)
+
+
+@pytest.mark.parametrize(("first_of_the_last", "asked"), [(0, [1, 20]), (7, [1, 1, 2, 4, 8, 16, 20])])
+def test_what_was_rare_is_asked_once_per_incident_where_the_same_variables_were_judged_throughout(
+    group: Group, store: PostgresStore, first_of_the_last: int, asked: list[int]
+) -> None:
+    """And the numbers are those of asking for each state."""
+    hours, names = 20, "abcdefghijkl"
+    variables = store.enrol(group, dict.fromkeys(names, "numeric"), first_interval=START)
+    within = TimeRange(START, START + hours * HOUR, HOUR)
+    store.save_fit(Fit("f1", group.name, within, {}, 1, "promoted", "run", 1, START))
+    shape = (len(names), hours)
+    kinds = np.full(shape, "drop", dtype="<U16")
+    kinds[8:] = ""
+    numbers = {name: np.full(shape, value) for name, value in NUMBERS.items()}
+    numbers["tail_probabilities"][8:] = 1e-3
+    numbers["tail_probabilities"][9:, :5] = 0.5
+    numbers["predicted"][-1, :first_of_the_last] = np.nan
+    store.write_predictions(
+        group,
+        Predictions("f1", variables, within.starts(), kinds=kinds, tests=np.full(shape, "single"), **numbers),
+    )
+    anomalies = store.anomalies(group, within)
+    (states,) = grown(
+        group.name, anomalies, step=HOUR, merge_gap=group.incidents.merge_gap,
+        min_anomalies=group.incidents.min_anomalies, of=[START],
+    ).values()  # fmt: skip
+    noted = Asked(store)
+
+    found = explained_as_it_grew(group, states, anomalies, cast("Any", noted))
+
+    assert len(states) >= 3
+    assert found == tuple(explained(group, state, anomalies, store) for state in states)
+    assert len({len(state.variables) for state in found}) > 1
+    assert sorted(noted.intervals) == asked
 
 
 def test_a_ranking_that_was_learned_from_other_features_is_left_aside_and_that_is_said(
