@@ -13,6 +13,10 @@ test           asks                                                             
 ``level``      are the latest three days together too far from theirs?                                   regular ones
 =============  ========================================================================================  =============
 
+After an incident that lasted, an outlook has followed it, and does not know what comes after it. While the latest week
+and day hold anomalies, sums are compared with what lies between the outlook and the season: the end of a drift is news
+as long as it lasts, and not for the week that follows.
+
 A prediction follows what happens: by the evening it expects the day's losses to go on, and sums of its residuals have
 forgotten them. So sums are compared with the *outlook*, what was expected before the day began
 (`anomaly.detection.channels`). A single interval is compared with what lies between its prediction and its outlook
@@ -59,6 +63,9 @@ FROZEN_LEAST = 5
 """Repeats. A busy hour that equals the one before is a coincidence that a schedule brings about every day."""
 FROZEN_REACH = 48
 """Intervals of one value that are told apart; longer runs count as this long."""
+UNSETTLED = 6
+"""Anomalies in a week and a day. Fewer are a spike."""
+_WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 SILENCE_REACH = timedelta(days=7)
 LEVEL_REACH = timedelta(days=3)
 
@@ -108,6 +115,8 @@ class Series:
     """(V, T) predictions, on special days what of the ordinary is nearest; NaN where there was none."""
     outlook: Floats
     """(V, T) what was expected before the day began; NaN where unknown."""
+    season: Floats | None = None
+    """(V, T) what the season alone would expect; on days that nobody is sure of, the outlook. None for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +131,27 @@ class Taken:
     """(V, n) events expected since the last write; None where nobody is tested for silence."""
 
 
-def sums_until(series: Series, at: NDArray[np.int64], lengths: Sequence[int]) -> dict[int, tuple[Floats, Floats]]:
+def unsettled(anomalous: Mask, step: timedelta) -> Mask:
+    """(V,) of which the latest week and day, (V, T) in time, held so many anomalies that nobody can say what is usual:
+    an outlook follows what lasts, and so does not know what comes after it."""
+    latest = anomalous[:, -min((_WEEK + _DAY) // step, anomalous.shape[1]) :] if anomalous.shape[1] else anomalous
+    return np.asarray(latest.sum(axis=1) >= UNSETTLED)
+
+
+def sums_until(
+    series: Series, at: NDArray[np.int64], lengths: Sequence[int], loose: Mask | None = None
+) -> dict[int, tuple[Floats, Floats]]:
     """Per length what was felt and what was expected of the intervals that end at these positions, (V, n); NaN where
-    one is unknown. A single interval has what is `due`, several have their outlook."""
+    one is unknown. A single interval has what is `due`, several have their outlook; those of loose variables, (V,),
+    what of the outlook's sum and the season's and all between is nearest."""
     longest = max(lengths)
     felt, outlook = (_latest(values, at, longest) for values in (series.felt, series.outlook))
     sums = {k: (felt[..., -k:].sum(axis=2), outlook[..., -k:].sum(axis=2)) for k in lengths}
+    if loose is not None and series.season is not None and loose.any():
+        season = _latest(series.season[loose], at, longest)
+        for k, (seen, expected) in sums.items():
+            also = season[..., -k:].sum(axis=2)
+            expected[loose] = due(seen[loose], expected[loose], also)
     observed = series.observed[:, at]
     return sums | {1: (observed, due(observed, series.expected[:, at], series.outlook[:, at]))}
 
@@ -302,15 +326,16 @@ class Evidence:
             same[rows, 1:] = repeats(observed[rows], expected[rows], location, scale, half, self._transform)
         return same
 
-    def take(self, series: Series, at: NDArray[np.int64], same: Floats) -> Taken:
+    def take(self, series: Series, at: NDArray[np.int64], same: Floats, loose: Mask | None = None) -> Taken:
         """Asks all tests of these intervals.
 
         Args:
             series: up to and including the intervals asked for.
             at: (n,) positions along T.
             same: (V, T), `prepared`.
+            loose: (V,) of which nobody can say what is usual (`unsettled`); None for nobody.
         """
-        sums = sums_until(series, at, (1, *SUMS, LEVEL_REACH // self._step))
+        sums = sums_until(series, at, (1, *SUMS, LEVEL_REACH // self._step), loose)
         found: dict[str, Floats] = {}
         newest = np.sign(series.observed[:, at] - series.expected[:, at])
         for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):

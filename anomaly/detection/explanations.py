@@ -260,8 +260,8 @@ class Judged:
     step: timedelta
     zone: ZoneInfo
     transform: Transform
-    special: bool
-    """Whether the last interval lies on a day unlike its kind."""
+    special: NDArray[np.bool_]
+    """(T,) days unlike their kind."""
     departed: Floats
     """(T,) what the day of the month brings, by `anomaly.detection.months`."""
     perhaps: Floats
@@ -270,6 +270,8 @@ class Judged:
     """(T,) what fits took it for, where something stands in for a count."""
     turn: bool
     """Whether it lies at the turn of a month, where some variables scatter more."""
+    loose: bool
+    """Whether there were too many anomalies of late to say what is usual (`anomaly.detection.evidence.unsettled`)."""
     replaced: bool
     """Whether a stand-in was stored for the last interval, because it was anomalous."""
 
@@ -322,7 +324,8 @@ def looked_again(judged: Judged, tests: Sequence[FittedTest], needed: float, dir
     evidence = Evidence([tuple(tests)], step=judged.step, transform=judged.transform)
     series = _series(judged, evidence)
     last = np.array([len(judged.observed) - 1])
-    taken = evidence.take(series, last, evidence.prepared(series.observed, series.expected))
+    same = evidence.prepared(series.observed, series.expected)
+    taken = evidence.take(series, last, same, np.array([judged.loose]))
     signed, best = evidence.together(verdicts.in_direction(taken.found, direction), np.array([judged.turn]))
     divisor = at_turns(tests) if judged.turn else 1.0
     together = next((test.calibration for test in tests if test.test == ANY), IDENTITY)
@@ -363,11 +366,15 @@ def _series(judged: Judged, evidence: Evidence) -> Series:
     channels.look(felt.shape[1] - 1)
     ahead = transforms.inverse(channels.outlook(evidence.rare, slice(None)), judged.transform)
     outlook = months.with_them(ahead, judged.departed, judged.transform)
+    unsure = judged.special | (judged.perhaps != 0)
+    usual = months.with_them(
+        transforms.inverse(channels[BASELINE], judged.transform), judged.departed, judged.transform
+    )
+    season = np.where(unsure | evidence.rare[:, None], outlook, usual)
     if judged.replaced:  # the stand-in came after the verdict
         seen = observed[:, -1]
-        unsure = judged.special or judged.perhaps[-1] != 0
-        felt[:, -1] = np.maximum(seen - expected[:, -1] + outlook[:, -1], 0) if unsure else seen
-    return Series(observed, felt, expected, outlook)
+        felt[:, -1] = np.maximum(seen - expected[:, -1] + outlook[:, -1], 0) if unsure[-1] else seen
+    return Series(observed, felt, expected, outlook, season)
 
 
 def _lasted(test: str, observed: Floats) -> int:

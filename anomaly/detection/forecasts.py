@@ -24,7 +24,7 @@ from anomaly.detection import calendars, months, transforms, verdicts
 from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
 from anomaly.detection.cleaning import MEMORY, believed, patience
 from anomaly.detection.completeness import Filling
-from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory
+from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory, unsettled
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.windows import WindowSpec
 from anomaly.detection.young import Young
@@ -156,7 +156,15 @@ class _Walker:
         self.channels = Channels(z, past.starts, past.step, past.zone, names, transform=past.transform, known=first)
         known = self.channels.outlook(evidence.rare, slice(first))
         outlook[:, :first] = months.with_them(transforms.inverse(known, past.transform), before, past.transform)
-        self.series = Series(past.observed.copy(), felt, expected, outlook)
+        self.season = season = np.full(shape, np.nan)
+        unsure = past.special[:first] | (self.perhaps[:, :first] != 0) | evidence.rare[:, None]
+        usual = months.with_them(
+            transforms.inverse(self.channels[BASELINE][:, :first], past.transform), before, past.transform
+        )
+        season[:, :first] = np.where(unsure, outlook[:, :first], usual)
+        self.series = Series(past.observed.copy(), felt, expected, outlook, season)
+        self.was = np.zeros(shape, dtype=bool)
+        self.was[:, :first] = past.anomalous
         self.same = np.zeros(shape)
         self.same[:, :first] = evidence.prepared(past.observed[:, :first], expected[:, :first])
         self.young = _young(past, evidence, limits)
@@ -173,8 +181,7 @@ class _Walker:
         tests = np.full(shape, "", dtype=verdicts.KIND)
         waiting = np.zeros(shape, dtype=bool)
         memory_, most = patience(past.step)
-        was = np.zeros(past.observed.shape, dtype=bool)
-        was[:, :first] = past.anomalous
+        was = self.was
         recent = was[:, max(0, first - memory_) : first].sum(axis=1)
         for n in range(number):
             at = first + n
@@ -222,6 +229,10 @@ class _Walker:
         departed, ahead = self.departed[:, at], self.channels.outlook(self.evidence.rare, slice(at, at + 1))[:, 0]
         for kept, found in ((self.series.expected, expected), (self.series.outlook, ahead)):
             kept[:, at] = months.with_them(transforms.inverse(found, past.transform), departed, past.transform)
+        usual = transforms.inverse(self.channels[BASELINE][:, at], past.transform)
+        usual = months.with_them(usual, departed, past.transform)
+        held = self._unsure(at) | self.evidence.rare
+        self.season[:, at] = np.where(held, self.series.outlook[:, at], usual)
         return np.where(departed == 0, expected, transforms.forward(self.series.expected[:, at], past.transform))
 
     def _asked(self, panel: Panel, positions: NDArray[np.int64]) -> Floats:
@@ -252,6 +263,7 @@ class _Walker:
         series.observed[:, at] = series.felt[:, at] = counted
         series.expected[:, at] = self.young.expected(n, mean)
         series.outlook[:, at] = self.young.expected(n, outlook)
+        self.season[:, at] = self.young.expected(n, self.season[:, at])
         if unsure.any():
             due = np.clip(whole, *self._ordinary(at, n, mean, outlook))
             beyond = np.maximum(whole - due + outlook, 0)
@@ -260,7 +272,7 @@ class _Walker:
             series.observed[unsure, at] = whole[unsure]
             series.expected[unsure, at] = transforms.inverse(due_z, past.transform)[unsure]
             series.felt[unsure, at] = np.where(np.isfinite(mean) & np.isfinite(beyond), beyond, whole)[unsure]
-            series.outlook[unsure, at] = outlook[unsure]
+            series.outlook[unsure, at] = self.season[unsure, at] = outlook[unsure]
         return whole
 
     def _ordinary(self, at: int, n: int, mean: Floats, outlook: Floats) -> tuple[Floats, Floats]:
@@ -286,7 +298,7 @@ class _Walker:
         if at:
             self.same[:, at] = self.evidence.prepared(self.past.observed[:, two], self.series.expected[:, two])[:, 1]
         self.same[self.young.rows(n), at] = 0  # a count that is still filling in repeats nothing
-        taken = self.evidence.take(self.series, np.array([at]), self.same)
+        taken = self.evidence.take(self.series, np.array([at]), self.same, unsettled(self.was[:, :at], self.past.step))
         signed, best = self.evidence.together(
             verdicts.in_direction(taken.found, self.policy.direction), self.turn[at : at + 1]
         )

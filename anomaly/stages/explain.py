@@ -19,7 +19,7 @@ import numpy as np
 
 from anomaly.detection import calendars, months
 from anomaly.detection.choosing import MARGIN
-from anomaly.detection.evidence import ANY, Evidence
+from anomaly.detection.evidence import ANY, Evidence, unsettled
 from anomaly.detection.explanations import Judged, Looked, Share, TestLimit, looked_again, share, test_limits
 from anomaly.detection.forecasts import needed_before
 from anomaly.exceptions import ConfigurationError, IncompleteCountsError, IncompleteFitError, InvalidRangeError
@@ -337,7 +337,7 @@ def _verdict(
         raise _not_judged(group, record.variable, judged, store)
     counts = store.read_counts(group, [record.variable], within).counts
     zone = ZoneInfo(fit.configuration.get("timezone", group.timezone))
-    special = bool(calendars.special(within.starts()[-1:], zone, group.holidays)[0])
+    special = calendars.special(within.starts(), zone, group.holidays)
     departed, perhaps = months.departures(months.as_table([record.month_days]), within.starts(), zone)[:, 0]
     looked = looked_again(
         Judged(
@@ -353,6 +353,7 @@ def _verdict(
             perhaps=perhaps,
             then=departed_then(group, [record.variable], within, zone, store)[0],
             turn=bool(calendars.turn_of_month(within.starts()[-1:], zone)[0]),
+            loose=bool(unsettled(stored.kinds[:, :-1] != "", group.interval)[0]),
             replaced=str(stored.kinds[0, -1]) != "",
         ),
         record.tests,
@@ -371,7 +372,7 @@ def _verdict(
         residual=float(stored.residuals[0, -1]),
         tail_probability=Compared(float(stored.tail_probabilities[0, -1]), looked.tail_probability),
         decided=str(stored.tests[0, -1]),
-        special=special,
+        special=bool(special[-1]),
         day_of_month=float(departed[-1]),
         perhaps=float(perhaps[-1]),
         judged_by=stored.fit_id,

@@ -27,6 +27,7 @@ from anomaly.detection.evidence import (
     of_counts,
     of_waits,
     two_sided,
+    unsettled,
 )
 from anomaly.detection.explanations import (
     Judged,
@@ -248,6 +249,7 @@ def test_every_verdict_follows_again_from_what_is_stored(
     expected = np.concatenate([past.expected[0], transforms.inverse(walked.predicted[0], past.transform)])
     assert past.departed is not None
     days = past.departed[:, 0]
+    anomalous = np.concatenate([past.anomalous, walked.kinds != ""], axis=1)
     seen, seen_days = set(), set()
     for n in (*range(0, JUDGED, 11), 24, 30, 49, *SPIKES):
         end = HISTORY + n + 1
@@ -262,11 +264,12 @@ def test_every_verdict_follows_again_from_what_is_stored(
                 step=HOUR,
                 zone=ZONE,
                 transform=past.transform,
-                special=bool(past.special[end - 1]),
+                special=past.special[:end],
                 departed=days[0, :end],
                 perhaps=days[1, :end],
                 then=np.where(np.arange(end) < HISTORY, 0.0, days[0, :end]),
                 turn=turn,
+                loose=bool(unsettled(anomalous[:, : end - 1], HOUR)[0]),
                 replaced=kind != "",
             ),
             tests,
@@ -301,11 +304,12 @@ def test_what_a_test_saw_is_told_with_how_long_it_lasted(
         step=HOUR,
         zone=ZONE,
         transform=past.transform,
-        special=False,
+        special=np.zeros(end, dtype=bool),
         departed=np.zeros(end),
         perhaps=np.zeros(end),
         then=np.zeros(end),
         turn=False,
+        loose=False,
         replaced=bool(walked.kinds[0, 29]),
     )
     said = {s.test: s for s in looked_again(judged, tests, needed, BOTH).said}

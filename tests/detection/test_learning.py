@@ -162,6 +162,21 @@ def test_what_a_later_fit_knows_of_the_month_does_not_make_days_before_it_unusua
     assert (found.kinds[0, begin : begin + DAY] == "").all()
 
 
+def test_what_comes_after_a_drift_is_news_for_days_and_not_for_a_week() -> None:
+    first, hours = 5 * WEEK, 8 * WEEK
+    pattern = 400 * (1.5 + np.sin(np.arange(hours) / DAY * 2 * np.pi))
+    values = np.round(pattern * np.random.default_rng(2).normal(1, 0.004, hours))[None]
+    begin, end = first + 30, first + 30 + 5 * DAY
+    values[0, begin:end] *= np.linspace(1.0, 0.7, end - begin)
+
+    found = watched(values, first, refit=timedelta(days=60))
+
+    assert (found.kinds[0, begin + DAY : end] != "").mean() > 0.3
+    after = slice(end + 2 * DAY, end + 4 * DAY)
+    assert found.outlook[0, after].sum() < 0.985 * pattern[after].sum(), "the outlook has followed the drift"
+    assert (found.kinds[0, end + 4 * DAY :] == "").all()
+
+
 def test_variables_without_enough_history_wait_for_a_later_fit() -> None:
     first = 3 * WEEK
     values = noise([30.0, 30.0], first + 2 * WEEK)
