@@ -6,6 +6,7 @@ two cores and a person who waits ask for it: short loops, few processes, no exam
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -75,14 +76,23 @@ def airflow_environment(places: Places, addresses: Addresses, server: Server, se
     environment = {
         f"AIRFLOW__{section}__{key}".upper(): value for section, keys in settings.items() for key, value in keys.items()
     }
-    return environment | {"AIRFLOW_HOME": str(places.airflow)} | _connections(addresses, server)
+    return environment | {"AIRFLOW_HOME": str(places.airflow)} | _connections(addresses, server, secrets)
 
 
-def _connections(addresses: Addresses, server: Server) -> dict[str, str]:
+def signing_secret(secrets: Secrets) -> str:
+    """Of clicks that arrive over HTTP, in hexadecimal; it follows from the folder's own secrets."""
+    return hashlib.sha256(f"slack {secrets['session']}".encode()).hexdigest()
+
+
+def _connections(addresses: Addresses, server: Server, secrets: Secrets) -> dict[str, str]:
     slack = {
         "conn_type": "slack",
         "password": "xoxb-preview",
-        "extra": {"base_url": f"{addresses.url('slack')}/api/", "app_token": "xapp-preview"},
+        "extra": {
+            "base_url": f"{addresses.url('slack')}/api/",
+            "app_token": "xapp-preview",
+            "signing_secret": signing_secret(secrets),
+        },
     }
     return {
         "AIRFLOW_CONN_ANOMALY_DB": server.url("anomaly", scheme="postgres"),

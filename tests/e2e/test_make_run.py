@@ -5,6 +5,8 @@ The first run is `make run` from nothing; the second is `make up` in the same fo
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -19,12 +21,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
 
+from anomaly.adapters.slack_modals import Asked
+from anomaly.local.airflow import signing_secret
 from anomaly.local.airflow_api import AirflowApi
 from anomaly.local.places import Places
 from anomaly.local.postgres import Server
@@ -289,6 +294,62 @@ def test_a_label_given_on_the_page_is_in_the_database_and_in_slacks_message(run:
         page.wait_for_timeout(1000)
         page.reload()
     assert "a blizzard was forecast" in page.inner_text("body")
+
+
+def test_a_click_that_slack_has_signed_arrives_over_http_in_airflow_and_others_are_refused(
+    run: Finished, up: Up
+) -> None:
+    with closing(psycopg2.connect(**_metadata(run.var))) as link, link.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM incidents WHERE id NOT IN (SELECT incident_id FROM labels WHERE incident_id IS NOT NULL) "
+            "ORDER BY id LIMIT 1"
+        )
+        ((incident,),) = cursor.fetchall()
+    submitted = {
+        "type": "view_submission",
+        "user": {"id": "U1", "username": "ada", "name": "ada"},
+        "team": {"id": "T1"},
+        "view": {
+            "id": "V1",
+            "type": "modal",
+            "callback_id": "label",
+            "private_metadata": Asked(incident, "C1", None, "real").written(),
+            "state": {"values": {"reason": {"reason": {"value": "snow on the runways"}}}},
+        },
+    }
+    secret = signing_secret(json.loads((run.var / "secrets.json").read_text(encoding="utf-8")))
+
+    assert _clicked(up, submitted, secret="another") == 401
+    assert _clicked(up, submitted, secret=secret) == 200
+
+    for _ in range(60):
+        with closing(psycopg2.connect(**_metadata(run.var))) as link, link.cursor() as cursor:
+            cursor.execute("SELECT word, reason, author, via FROM labels WHERE incident_id = %s", (incident,))
+            found = cursor.fetchall()
+        if found:
+            break
+        time.sleep(0.5)
+    assert found == [("real", "snow on the runways", "ada", "slack")]
+
+
+def _clicked(up: Up, payload: dict[str, Any], *, secret: str) -> int:
+    """Sends what Slack would send, and returns the status."""
+    body, stamp = urlencode({"payload": json.dumps(payload)}), str(int(time.time()))
+    signature = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()
+    request = urllib.request.Request(
+        f"{up.address('Airflow').rstrip('/')}/anomaly-slack/actions",
+        data=body.encode(),
+        headers={
+            "Content-Type": "application/x-www-form-urlencoded",
+            "X-Slack-Request-Timestamp": stamp,
+            "X-Slack-Signature": f"v0={signature}",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        return refused.code
 
 
 def test_each_task_has_a_button_that_leads_to_its_review_page(up: Up) -> None:

@@ -75,8 +75,10 @@ def test_every_mistake_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         (("+00:00", ""), "schedule.start: found"),
         (
             ("+00:00}", "+00:00, detectability: none}"),
-            "schedule.detectability: found 'none'; expected a cron expression of five fields, such as '0 6 * * 1', or "
-            "never",
+            (
+                "schedule.detectability: found 'none'; expected a cron expression of five fields, such as '0 6 * * 1', "
+                "or never"
+            ),
         ),
         (('"#alerts"', "alerts"), "slack.channel: found 'alerts'; expected"),
         (

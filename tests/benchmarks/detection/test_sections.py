@@ -87,7 +87,7 @@ def test_what_is_not_known_is_named(arguments: list[str], capsys: pytest.Capture
 def test_ranking_takes_its_own_seeds_where_the_others_tune_and_report(
     asked: tuple[int, ...], run: Sequence[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gained = ranking_bench.Gained(200, 100, 90, 0, auc=0.9, labels=250, mended=0.7)
+    gained = ranking_bench.Gained(200, 100, 90, 0, 5, auc=0.9, labels=250, mended=0.7)
     hiding = replace(gained, real_in_digest=1)
     monkeypatch.setattr(ranking_bench, "live", lambda seed: hiding if seed == run[-1] else gained)
     section = ranking_bench.ranking_benchmark(asked)
