@@ -134,8 +134,8 @@ class Taken:
 def unsettled(anomalous: Mask, step: timedelta) -> Mask:
     """(V,) of which the latest week and day, (V, T) in time, held so many anomalies that nobody can say what is usual:
     an outlook follows what lasts, and so does not know what comes after it."""
-    latest = anomalous[:, -min((_WEEK + _DAY) // step, anomalous.shape[1]) :] if anomalous.shape[1] else anomalous
-    return np.asarray(latest.sum(axis=1) >= UNSETTLED)
+    first = anomalous.shape[1] - max(1, (_WEEK + _DAY) // step)
+    return np.asarray(anomalous[:, max(first, 0) :].sum(axis=1) >= UNSETTLED)
 
 
 def sums_until(

@@ -310,7 +310,11 @@ def watch(
         ordinary = np.isfinite(values[:, history]) & ~anomalous[:, history] & ~special[history]
         struck = anomalous[:, history] & ~special[history]
         fit = learn(
-            *(values[:, history], felt[:, history], ordinary, starts[history], p),
+            values[:, history],
+            felt[:, history],
+            ordinary,
+            starts[history],
+            p,
             seeds=seeds,
             anomalous=struck,
             then=then[:, history],
