@@ -224,9 +224,17 @@ def _champions_view(
 
 
 def _weeks(group: Group, fit: Fit) -> TimeRange:
-    """The last weeks of the fit's history, which are complete."""
-    start = max(group.floor(fit.history.end - group.promotion.compare), fit.history.start)
+    """The last weeks of the fit's history, which are complete, as far as its windows are full: of a group's first days
+    nobody knows yet what they should be compared with, and what a fit tells of them nobody will ever be told."""
+    full = min(group.first_interval() + _warm(group, fit), fit.history.end - group.interval)
+    start = max(group.floor(fit.history.end - group.promotion.compare), fit.history.start, full)
     return TimeRange(start, fit.history.end, group.interval)
+
+
+def _warm(group: Group, fit: Fit) -> timedelta:
+    """Until each of the fit's candidates has a window that suffices it."""
+    candidates = fit.configuration.get("candidates") or group.candidates
+    return warm_up(entered(tuple(candidates)).values(), group.interval) * group.interval
 
 
 # --- alerts -----------------------------------------------------------------------------------------------------
@@ -234,9 +242,7 @@ def _weeks(group: Group, fit: Fit) -> TimeRange:
 
 def trained_until(group: Group, fit: Fit) -> datetime:
     """End of what a fit's networks were trained on: validation and test are its latest windows."""
-    candidates = fit.configuration.get("candidates") or group.candidates
-    warm = warm_up(entered(tuple(candidates)).values(), group.interval) * group.interval
-    windows = (fit.history.end - fit.history.start - warm) // group.interval
+    windows = (fit.history.end - fit.history.start - _warm(group, fit)) // group.interval
     return fit.history.end - int(np.ceil(windows * (VALIDATION + TEST))) * group.interval
 
 

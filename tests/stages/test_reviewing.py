@@ -85,6 +85,16 @@ def test_the_first_fit_is_reviewed_with_the_alerts_that_it_would_have_told(place
     assert fit.reason == "on schedule"
 
 
+def test_alerts_are_compared_from_when_windows_are_full(place: Workplace) -> None:
+    """A seasonal-naive forecast looks a week and three hours back: what it says of the first days says nothing."""
+    reviews = place.reviews.review(place.reviewed(FIRST_FIT).id), place.reviews.review(place.reviewed(SECOND_FIT).id)
+
+    assert [(r.alerts.start, r.alerts.end) for r in reviews if r is not None] == [
+        (START + (7 * DAY + 3) * HOUR, START + FIRST_FIT * HOUR),
+        (START + (7 * DAY + 3) * HOUR, START + SECOND_FIT * HOUR),
+    ]
+
+
 def test_a_challenger_that_judges_alike_changes_no_alert(served: Workplace) -> None:
     second = served.reviewed(SECOND_FIT)
 
