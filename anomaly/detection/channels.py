@@ -141,10 +141,11 @@ class Channels:
         return self._arrays[name]
 
     def window(self, names: Sequence[str], rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Floats:
-        """(P, L, F) of P rows, at positions (L, F) along T, each feature of the channel with its name; NaN before the
-        beginning."""
+        """(P, …, L, F) of P rows, at positions (…, L, F) along T, each feature of the channel with its name; NaN before
+        the beginning."""
         features = np.array([self._names.index(name) for name in names])
-        found = self._stack[features, rows[:, None, None], np.maximum(positions, 0)]
+        each = rows.reshape(-1, *(1,) * positions.ndim)
+        found = self._stack[features, each, np.maximum(positions, 0)]
         found[:, positions < 0] = np.nan
         return np.asarray(found)
 
@@ -162,6 +163,16 @@ class Channels:
         if self._counts is not None:
             self._counts[:, at] = transforms.inverse(z, self._transform)
         self._settle(slice(at, at + 1))
+
+    def run(self, part: slice, z: Floats) -> None:
+        """Looks at intervals and settles them, (V, n), all at once; what was there before is forgotten."""
+        self.level[:, part] = z
+        if self._counts is not None:
+            self._counts[:, part] = transforms.inverse(z, self._transform)
+        if self._deviates:
+            self[BASELINE][:, part] = nan_median(_at(self.level, self._back(part)))
+            self._settle(part)
+        self._look(part)
 
     def _fill(self, settled: int) -> None:
         block = max(1, _BLOCK_BYTES // (8 * 3 * WEEKS * max(1, len(self.level))))

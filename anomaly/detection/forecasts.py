@@ -4,10 +4,11 @@ In: the series of all variables, with history before the first interval to judge
 variables it serves, their scaler and their windows' lags; the tests of each variable (`anomaly.detection.evidence`).
 Out: predictions, evidence and verdicts, (V, N).
 
-One interval at a time, because a verdict changes what later windows and sums see (`anomaly.detection.cleaning`): an
-anomalous count is replaced by its prediction. Intervals that are still filling in are judged by how complete they
-are (`anomaly.detection.young`). An hour alone and a year at once go through the same steps with
-the same numbers, so they agree to the last bit.
+One interval after the other, because a verdict changes what later windows and sums see (`anomaly.detection.cleaning`):
+an anomalous count is replaced by its prediction. As most intervals are ordinary, some are run through at once as if all
+of them were; those after the first that is not are done again. Intervals that are still filling in are judged by how
+complete they are (`anomaly.detection.young`), and go one by one. An hour alone and a year at once have the same
+numbers, to the last bit.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from anomaly.groups.model import Threshold, Transform
 Floats = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
+_MOST_AHEAD = 128
+_AHEAD_CELLS = 2_000_000
+"""Variables x intervals x what their tests look at, of a run: 16 MB for each series."""
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
@@ -50,7 +55,9 @@ class Panel:
     relative: bool
     """Whether the answer is a departure from the baseline."""
     predict: Callable[[Float32], Float32]
-    """(P', 1, L, F) to (P', 1), scaled."""
+    """(P', n, L, F) to (P', n), scaled."""
+    at_once: bool = False
+    """Whether it has the same answer for an interval among many as for it alone, to the last bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,88 +178,139 @@ class _Walker:
         self.turn = calendars.turn_of_month(past.starts, past.zone)
         self.lags = [panel.window.lags(past.starts[first:], past.step, past.zone) for panel in panels]
         self.days = calendars.days_before.lags(past.starts[first:], past.step, past.zone)[:, :]
+        results = (shape[0], shape[1] - first)
+        self.predicted, self.residuals, self.signed = (np.full(results, np.nan) for _ in range(3))
+        self.kinds, self.tests = (np.full(results, "", dtype=verdicts.KIND) for _ in range(2))
+        self.waiting = np.zeros(results, dtype=bool)
+        self.memory, self.patience = patience(past.step)
+        self.recent = self.was[:, max(0, first - self.memory) : first].sum(axis=1)
+        self.most = max(1, min(_MOST_AHEAD, _AHEAD_CELLS // max(1, shape[0] * memory(past.step))))
 
     def walk(self) -> Walk:
-        past, first = self.past, self.first
-        number = past.observed.shape[1] - first
-        shape = (len(past.observed), number)
-        self.predicted, residuals, signed = (np.full(shape, np.nan) for _ in range(3))
-        kinds = np.full(shape, "", dtype=verdicts.KIND)
-        tests = np.full(shape, "", dtype=verdicts.KIND)
-        waiting = np.zeros(shape, dtype=bool)
-        memory_, most = patience(past.step)
-        was = self.was
-        recent = was[:, max(0, first - memory_) : first].sum(axis=1)
-        for n in range(number):
-            at = first + n
-            self.predicted[:, n] = self._predict(at, n)
-            mean = self.series.expected[:, at].copy()
-            whole = self._feel(at, n)
-            expected = self.predicted[:, n]
-            residuals[:, n] = transforms.forward(whole, past.transform) - expected
-            verdict = self._judge(at, n)
-            signed[:, n], tests[:, n], kinds[:, n] = verdict
-            much = (kinds[:, n] != "") & (signed[:, n] > 0)
-            waiting[:, n] = self.young.waits(n, mean) & ~much
-            kinds[waiting[:, n], n] = ""
-            was[:, at] = kinds[:, n] != ""
-            recent += was[:, at]
-            if at >= memory_:
-                recent -= was[:, at - memory_]
-            replaced = was[:, at] & (recent <= most) & ~believed(was, at, past.step) & np.isfinite(expected)
-            self.series.felt[replaced, at] = self._stand_in(at)[replaced]
-            felt = self.series.felt[:, at]
-            seen = np.where(self._unsure(at), felt, self.young.whole(n, felt, mean))
-            plain = months.without(seen, self.departed[:, at], past.transform)
-            self.channels.settle(at, transforms.forward(plain, past.transform))
-        known = np.isfinite(residuals) & ~waiting
+        number = self.past.observed.shape[1] - self.first
+        n, ahead = 0, 1
+        while n < number:
+            length = self._uniform(n, min(ahead, number - n))
+            n += self._run(n, length) if length > 1 else self._one(n)
+            odd = self.was[:, self.first + n - 1].any()
+            ahead = max(1, ahead // 2) if odd else min(2 * ahead, self.most)
+        known = np.isfinite(self.residuals) & ~self.waiting
         return Walk(
-            predicted=np.where(waiting, np.nan, self.predicted),
-            residuals=np.where(waiting, np.nan, residuals),
-            felt=self.series.felt[:, first:],
-            outlook=self.series.outlook[:, first:],
-            evidence=np.where(known, signed, np.nan),
-            tail_probabilities=np.where(known, np.exp(-np.abs(signed)), np.nan),
-            tests=tests,
-            kinds=kinds,
+            predicted=np.where(self.waiting, np.nan, self.predicted),
+            residuals=np.where(self.waiting, np.nan, self.residuals),
+            felt=self.series.felt[:, self.first :],
+            outlook=self.series.outlook[:, self.first :],
+            evidence=np.where(known, self.signed, np.nan),
+            tail_probabilities=np.where(known, np.exp(-np.abs(self.signed)), np.nan),
+            tests=self.tests,
+            kinds=self.kinds,
             young=self.young,
         )
 
-    def _predict(self, at: int, n: int) -> Floats:
-        past = self.past
+    def _one(self, n: int) -> int:
+        """One interval, whatever it is."""
+        at = self.first + n
         self.channels.look(at)
-        expected = np.full(len(past.observed), np.nan)
+        self._predict(slice(at, at + 1))
+        mean = self.series.expected[:, at].copy()
+        self._feel(at, n)
+        self._judge(slice(at, at + 1))
+        self._conclude(at, n, mean)
+        return 1
+
+    def _run(self, n: int, length: int) -> int:
+        """Intervals ahead as if all of them were ordinary, up to the first that is not; how many these are."""
+        part = slice(self.first + n, self.first + n + length)
+        steps, series = slice(n, n + length), self.series
+        observed = self.past.observed[:, part]
+        plain = months.without(observed, self.departed[:, part], self.past.transform)
+        self.channels.run(part, transforms.forward(plain, self.past.transform))
+        self._predict(part)
+        series.observed[:, part] = series.felt[:, part] = observed
+        self.residuals[:, steps] = transforms.forward(observed, self.past.transform) - self.predicted[:, steps]
+        self._judge(part)
+        odd = np.flatnonzero((self.kinds[:, steps] != "").any(axis=0))
+        went = int(odd[0]) + 1 if odd.size else length
+        last = part.start + went - 1
+        self.kinds[:, n + went : steps.stop] = ""
+        for at in range(part.start, last):
+            if at >= self.memory:
+                self.recent -= self.was[:, at - self.memory]
+        self._conclude(last, last - self.first, series.expected[:, last].copy())
+        return went
+
+    def _uniform(self, n: int, most: int) -> int:
+        """How many of the next intervals, at most, can be run through at once: complete ones of ordinary days, while
+        what is unsettled stays so."""
+        if most == 1:
+            return 1
+        at = self.first + n
+        part = slice(at, at + most)
+        other = self.past.special[part] | (self.perhaps[:, part] != 0).any(axis=0) | self.young.any(slice(n, n + most))
+        if other[0]:
+            return 1
+        now = unsettled(self.was[:, :at], self.past.step)
+        if now.any():
+            for later in range(1, most):
+                other[later] |= (unsettled(self.was[:, : at + later], self.past.step) != now).any()
+        return int(other.argmax()) if other.any() else most
+
+    def _conclude(self, at: int, n: int, mean: Floats) -> None:
+        """What follows from the verdict on an interval: what later ones see of it."""
+        past, was = self.past, self.was
+        much = (self.kinds[:, n] != "") & (self.signed[:, n] > 0)
+        self.waiting[:, n] = self.young.waits(n, mean) & ~much
+        self.kinds[self.waiting[:, n], n] = ""
+        was[:, at] = self.kinds[:, n] != ""
+        self.recent += was[:, at]
+        if at >= self.memory:
+            self.recent -= was[:, at - self.memory]
+        expected = self.predicted[:, n]
+        replaced = was[:, at] & (self.recent <= self.patience) & ~believed(was, at, past.step) & np.isfinite(expected)
+        self.series.felt[replaced, at] = self._stand_in(at)[replaced]
+        felt = self.series.felt[:, at]
+        seen = np.where(self._unsure(at), felt, self.young.whole(n, felt, mean))
+        plain = months.without(seen, self.departed[:, at], past.transform)
+        self.channels.settle(at, transforms.forward(plain, past.transform))
+
+    def _predict(self, part: slice) -> None:
+        """What is expected of intervals that the channels know of."""
+        past, series = self.past, self.series
+        steps = slice(part.start - self.first, part.stop - self.first)
+        base = self.channels[BASELINE][:, part]
+        expected = np.full((len(past.observed), part.stop - part.start), np.nan)
         for panel, lags in zip(self.panels, self.lags, strict=True):
-            expected[panel.rows] = self._asked(panel, at - lags[n])
-            if panel.relative:
-                expected[panel.rows] += self.channels[BASELINE][panel.rows, at]
-        departed, ahead = self.departed[:, at], self.channels.outlook(self.evidence.rare, slice(at, at + 1))[:, 0]
-        for kept, found in ((self.series.expected, expected), (self.series.outlook, ahead)):
-            kept[:, at] = months.with_them(transforms.inverse(found, past.transform), departed, past.transform)
-        usual = transforms.inverse(self.channels[BASELINE][:, at], past.transform)
-        usual = months.with_them(usual, departed, past.transform)
-        held = self._unsure(at) | self.evidence.rare
-        self.season[:, at] = np.where(held, self.series.outlook[:, at], usual)
-        return np.where(departed == 0, expected, transforms.forward(self.series.expected[:, at], past.transform))
+            answers = self._asked(panel, np.arange(part.start, part.stop)[:, None, None] - lags[steps])
+            expected[panel.rows] = answers + base[panel.rows] if panel.relative else answers
+        departed, ahead = self.departed[:, part], self.channels.outlook(self.evidence.rare, part)
+        for kept, found in ((series.expected, expected), (series.outlook, ahead)):
+            kept[:, part] = months.with_them(transforms.inverse(found, past.transform), departed, past.transform)
+        usual = months.with_them(transforms.inverse(base, past.transform), departed, past.transform)
+        held = (self.perhaps[:, part] != 0) | past.special[part] | self.evidence.rare[:, None]
+        self.season[:, part] = np.where(held, series.outlook[:, part], usual)
+        known = transforms.forward(series.expected[:, part], past.transform)
+        self.predicted[:, steps] = np.where(departed == 0, expected, known)
 
     def _asked(self, panel: Panel, positions: NDArray[np.int64]) -> Floats:
-        """(P,) answers: levels, or departures, in the transform."""
+        """(P, n) answers for windows at (n, L, F): levels, or departures, in the transform."""
         names = panel.window.channels
         window = panel.scaler.scale_window(names, self.channels.window(names, panel.rows, positions))
-        scaled = window[:, None].astype(np.float32)
-        if panel.positions is None:
-            answer = panel.predict(scaled)[:, 0]
-        else:
+        scaled = window.astype(np.float32)
+        asked = scaled
+        if panel.positions is not None:
             asked = np.full((panel.network_variables, *scaled.shape[1:]), np.nan, dtype=np.float32)
             asked[panel.positions] = scaled
-            answer = panel.predict(asked)[panel.positions, 0]
-        return panel.scaler.span * answer if panel.relative else panel.scaler.unscale(answer)
+        parts = [asked] if panel.at_once else [asked[:, n : n + 1] for n in range(asked.shape[1])]
+        answers = np.concatenate([panel.predict(part) for part in parts], axis=1)
+        if panel.positions is not None:
+            answers = answers[panel.positions]
+        return panel.scaler.span[:, None] * answers if panel.relative else panel.scaler.unscale(answers)
 
     def _unsure(self, at: int) -> NDArray[np.bool_]:
         """(V,) of which nobody can say what this day brings: all on special days, some on days of the month."""
         return np.asarray((self.perhaps[:, at] != 0) | self.past.special[at])
 
-    def _feel(self, at: int, n: int) -> Floats:
+    def _feel(self, at: int, n: int) -> None:
         """What the interval counts as: what was written, in the measure of complete intervals, (V,). On a day that
         nobody is sure of, the prediction is what of the ordinary is nearest, and only what is beyond it is felt, on top
         of the outlook: later windows learn nothing from it."""
@@ -273,7 +331,7 @@ class _Walker:
             series.expected[unsure, at] = transforms.inverse(due_z, past.transform)[unsure]
             series.felt[unsure, at] = np.where(np.isfinite(mean) & np.isfinite(beyond), beyond, whole)[unsure]
             series.outlook[unsure, at] = self.season[unsure, at] = outlook[unsure]
-        return whole
+        self.residuals[:, n] = transforms.forward(whole, past.transform) - self.predicted[:, n]
 
     def _ordinary(self, at: int, n: int, mean: Floats, outlook: Floats) -> tuple[Floats, Floats]:
         """Between which counts, (V,) each, a day that nobody is sure of is ordinary."""
@@ -293,15 +351,20 @@ class _Walker:
         expected, outlook = self.series.expected[:, at], self.series.outlook[:, at]
         return np.where(self._unsure(at) & np.isfinite(outlook), outlook, expected)
 
-    def _judge(self, at: int, n: int) -> tuple[Floats, NDArray[np.str_], NDArray[np.str_]]:
-        two = slice(max(at - 1, 0), at + 1)
-        if at:
-            self.same[:, at] = self.evidence.prepared(self.past.observed[:, two], self.series.expected[:, two])[:, 1]
-        self.same[self.young.rows(n), at] = 0  # a count that is still filling in repeats nothing
-        taken = self.evidence.take(self.series, np.array([at]), self.same, unsettled(self.was[:, :at], self.past.step))
+    def _judge(self, part: slice) -> None:
+        """The tests of intervals, and what they are taken for; what is unsettled at the first is so at all."""
+        at = np.arange(part.start, part.stop)
+        steps = slice(part.start - self.first, part.stop - self.first)
+        before = max(part.start - 1, 0)
+        known = slice(before, part.stop)
+        same = self.evidence.prepared(self.past.observed[:, known], self.series.expected[:, known])
+        self.same[:, before + 1 : part.stop] = same[:, 1:]
+        self.same[:, part][self.young.rows(steps)] = 0  # a count that is still filling in repeats nothing
+        loose = unsettled(self.was[:, : part.start], self.past.step)
+        taken = self.evidence.take(self.series, at, self.same, loose)
         signed, best = self.evidence.together(
-            verdicts.in_direction(taken.found, self.policy.direction), self.turn[at : at + 1]
+            verdicts.in_direction(taken.found, self.policy.direction), self.turn[part]
         )
-        names = np.array(self.evidence.names)[best[:, 0]]
-        kinds = verdicts.judge(taken, names, signed[:, 0], self.limits, self.policy)
-        return signed[:, 0], names, kinds
+        names = np.array(self.evidence.names)[best]
+        self.signed[:, steps], self.tests[:, steps] = signed, names
+        self.kinds[:, steps] = verdicts.judge(taken, names, signed, self.limits, self.policy)

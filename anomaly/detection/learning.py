@@ -269,7 +269,8 @@ def _panels(
             from anomaly.detection import training
 
             predict = training.forecaster(declared, window.shape, training.take(entry.weights, won))
-            panels.append(Panel(able[won], np.arange(len(won)), len(won), scaler, window, declared.relative, predict))
+            rows, places = able[won], np.arange(len(won))
+            panels.append(Panel(rows, places, len(won), scaler, window, declared.relative, predict, at_once=True))
     return panels
 
 

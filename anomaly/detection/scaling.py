@@ -75,8 +75,8 @@ class Scaler:
         return d / self._along(self.span, d)
 
     def scale_window(self, names: Sequence[str], values: Floats) -> Floats:
-        """(V, L, F), each feature of the channel with its name, as `scale_channel` does."""
-        origin = np.where([name in _LEVELS for name in names], self.minimum[:, None, None], 0.0)
+        """(V, …, L, F), each feature of the channel with its name, as `scale_channel` does."""
+        origin = np.where([name in _LEVELS for name in names], self._along(self.minimum, values), 0.0)
         return np.asarray((values - origin) / self._along(self.span, values))
 
     def take(self, rows: ArrayLike) -> Scaler:

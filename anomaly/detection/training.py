@@ -165,10 +165,18 @@ def serving_form(candidate: Candidate, window: tuple[int, int], weights: Weights
 
 
 def forecaster(candidate: Candidate, window: tuple[int, int], weights: Weights) -> Callable[[Float32], Float32]:
-    """These networks as a forecast, (V, B, L, F) to (V, B), without storing them."""
+    """These networks as a forecast, (V, B, L, F) to (V, B), without storing them: one of the B after the other, so that
+    each has to the last bit the answer that it has alone."""
     import tensorflow as tf
 
-    forward = tf.function(_assembled(candidate, window, weights), reduce_retracing=True)
+    network = _assembled(candidate, window, weights)
+
+    def each(windows: Any) -> Any:
+        alone = tf.transpose(windows, (1, 0, 2, 3))[:, :, None]
+        return tf.transpose(tf.map_fn(lambda one: network(one)[:, 0], alone))
+
+    shape = tf.TensorSpec((len(weights[0]), None, *window), tf.float32)
+    forward = tf.function(each, input_signature=[shape]).get_concrete_function()
     return lambda windows: np.asarray(forward(tf.constant(windows, tf.float32)), np.float32)
 
 

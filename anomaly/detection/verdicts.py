@@ -39,26 +39,26 @@ def in_direction(found: Mapping[str, Floats], direction: Direction) -> dict[str,
 def judge(
     taken: Taken, tests: NDArray[np.str_], evidence: Floats, limits: Floats, policy: Threshold
 ) -> NDArray[np.str_]:
-    """Kinds (V,) of one interval.
+    """Kinds (V, n) of n intervals.
 
     Args:
         taken: what the tests found.
-        tests: (V,) the test with the strongest evidence.
-        evidence: (V,) all tests together, signed.
+        tests: (V, n) the test with the strongest evidence.
+        evidence: (V, n) all tests together, signed.
         limits: (V,) evidence from which an interval is anomalous.
         policy: departures below its floors are none.
     """
-    felt, expected = (np.zeros(len(tests)) for _ in range(2))
-    for name in set(tests.tolist()):
-        rows = tests == name
+    felt, expected = (np.zeros(tests.shape) for _ in range(2))
+    for name in set(tests.ravel().tolist()):
+        cells = tests == name
         sums = taken.sums.get(name, taken.sums[SINGLE])
-        felt[rows], expected[rows] = sums[0][rows, 0], sums[1][rows, 0]
+        felt[cells], expected[cells] = sums[0][cells], sums[1][cells]
         if name == SILENCE and taken.waits is not None:  # the newest interval alone may hold less than one event
-            felt[rows], expected[rows] = 0.0, taken.waits[rows, 0]
+            felt[cells], expected[cells] = 0.0, taken.waits[cells]
     distance = np.abs(felt - expected)
     floors = (distance >= policy.min_absolute) & (distance >= policy.min_relative * expected)
     repeated = tests == FROZEN
-    found = (np.abs(evidence) >= limits) & (floors | repeated)
+    found = (np.abs(evidence) >= limits[:, None]) & (floors | repeated)
     below = evidence < 0
     kinds = np.select(
         [repeated, tests == LEVEL, below & ((felt == 0) | (tests == SILENCE)), below],

@@ -54,9 +54,13 @@ class Young:
         self._deviations = np.maximum(-ndtri_exp(-np.maximum(surprise, np.log(2)) - np.log(2)), 1.0)
         self._rare = np.isinf(lower) & np.isinf(upper)
 
-    def rows(self, n: int) -> Mask:
-        """(V,) whose counts are young."""
-        return self._young[:, n]
+    def rows(self, part: slice) -> Mask:
+        """(V, n) whose counts are young."""
+        return self._young[:, part]
+
+    def any(self, part: slice) -> Mask:
+        """(n,) whether there are such counts."""
+        return self._any[part]
 
     def expected(self, n: int, predicted: Floats) -> Floats:
         """(V,) events that the tests compare with, of those predicted for the complete interval."""

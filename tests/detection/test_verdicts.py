@@ -19,8 +19,8 @@ def _kind(felt: float, expected: float, evidence: float, policy: Threshold | Non
     one = (np.array([[felt]]), np.array([[expected]]))
     sums = {SINGLE: one, "sum-3": one if test == "sum-3" else (np.array([[100.0]]), np.array([[100.0]]))}
     taken = Taken({test: np.array([[evidence]])}, sums | ({LEVEL: one} if test == LEVEL else {}))
-    kinds = judge(taken, np.array([test]), np.array([evidence]), np.array([LIMIT]), policy or Threshold())
-    return str(kinds[0])
+    kinds = judge(taken, np.array([[test]]), np.array([[evidence]]), np.array([LIMIT]), policy or Threshold())
+    return str(kinds[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_silence_is_held_against_the_floor_by_all_that_should_have_come_since_
 ) -> None:
     newest = np.array([[0.0]]), np.array([[0.5]])
     taken = Taken({SILENCE: np.array([[-20.0]])}, {SINGLE: newest}, np.array([[waited]]))
-    kinds = judge(taken, np.array([SILENCE]), np.array([-20.0]), np.array([LIMIT]), Threshold(min_absolute=5))
-    assert kinds.tolist() == [kind]
+    kinds = judge(taken, np.array([[SILENCE]]), np.array([[-20.0]]), np.array([LIMIT]), Threshold(min_absolute=5))
+    assert kinds.tolist() == [[kind]]
 
 
 def test_floors_hold_for_the_sum_that_is_judged_and_a_frozen_value_has_none() -> None:
