@@ -7,15 +7,18 @@ interval that means what it says.
 test           asks                                                                                      of
 =============  ========================================================================================  =============
 ``single``     is this interval too far from its prediction, and from its outlook?                       all
-``sum-<k>``    are the latest k intervals together too far from their outlook, and the newest one too?   all
+``sum-<k>``    are the latest k intervals together too far from their outlook, the newest of them too?   all
 ``frozen``     has the same count been repeated too often?                                               regular ones
 ``silence``    has nothing been written for too long?                                                    rare ones
 ``level``      are the latest three days together too far from theirs?                                   regular ones
 =============  ========================================================================================  =============
 
-After an incident that lasted, an outlook has followed it, and does not know what comes after it. While the latest week
-and day hold anomalies, sums are compared with what lies between the outlook and the season: the end of a drift is news
-as long as it lasts, and not for the week that follows.
+A sum goes on telling of what ended long ago, until the last hour of it has left. So its newest part has to depart as it
+does, at least by a third of its share (`lasts`): a day by its latest quarter, three days by the latest day and quarter.
+
+After an incident that lasted, an outlook has followed it, and does not know what comes after it. While the latest
+eleven days hold anomalies, counts and sums are compared with what lies between the outlook and the season: the end of a
+drift is news as long as it lasts, and not for the days that follow.
 
 A prediction follows what happens: by the evening it expects the day's losses to go on, and sums of its residuals have
 forgotten them. So sums are compared with the *outlook*, what was expected before the day began
@@ -63,11 +66,14 @@ FROZEN_LEAST = 5
 """Repeats. A busy hour that equals the one before is a coincidence that a schedule brings about every day."""
 FROZEN_REACH = 48
 """Intervals of one value that are told apart; longer runs count as this long."""
-UNSETTLED = 6
-"""Anomalies in a week and a day. Fewer are a spike."""
-_WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 SILENCE_REACH = timedelta(days=7)
 LEVEL_REACH = timedelta(days=3)
+UNSETTLED = 6
+"""Anomalies in `UNSETTLED_REACH`. Fewer are a spike."""
+UNSETTLED_REACH = timedelta(days=8) + LEVEL_REACH
+"""An outlook remembers the week that ended a day ago, and the longest sum three days of outlooks."""
+LASTING = 1 / 3
+"""Of a sum's relative departure, what its newest part has of its own at least."""
 
 LARGEST = 27.6
 """-ln of 1e-12, the smallest probability that is told."""
@@ -132,9 +138,9 @@ class Taken:
 
 
 def unsettled(anomalous: Mask, step: timedelta) -> Mask:
-    """(V,) of which the latest week and day, (V, T) in time, held so many anomalies that nobody can say what is usual:
+    """(V,) of which the latest eleven days, (V, T) in time, held so many anomalies that nobody can say what is usual:
     an outlook follows what lasts, and so does not know what comes after it."""
-    first = anomalous.shape[1] - max(1, (_WEEK + _DAY) // step)
+    first = anomalous.shape[1] - max(1, UNSETTLED_REACH // step)
     return np.asarray(anomalous[:, max(first, 0) :].sum(axis=1) >= UNSETTLED)
 
 
@@ -143,17 +149,17 @@ def sums_until(
 ) -> dict[int, tuple[Floats, Floats]]:
     """Per length what was felt and what was expected of the intervals that end at these positions, (V, n); NaN where
     one is unknown. A single interval has what is `due`, several have their outlook; those of loose variables, (V,),
-    what of the outlook's sum and the season's and all between is nearest."""
+    what is nearest of that, the season's and all between."""
     longest = max(lengths)
     felt, outlook = (_latest(values, at, longest) for values in (series.felt, series.outlook))
     sums = {k: (felt[..., -k:].sum(axis=2), outlook[..., -k:].sum(axis=2)) for k in lengths}
+    observed = series.observed[:, at]
+    sums[1] = observed, due(observed, series.expected[:, at], series.outlook[:, at])
     if loose is not None and series.season is not None and loose.any():
         season = _latest(series.season[loose], at, longest)
         for k, (seen, expected) in sums.items():
-            also = season[..., -k:].sum(axis=2)
-            expected[loose] = due(seen[loose], expected[loose], also)
-    observed = series.observed[:, at]
-    return sums | {1: (observed, due(observed, series.expected[:, at], series.outlook[:, at]))}
+            expected[loose] = due(seen[loose], expected[loose], season[..., -k:].sum(axis=2))
+    return sums
 
 
 def due(observed: Floats, expected: Floats, outlook: Floats) -> Floats:
@@ -180,6 +186,22 @@ def departure(felt: Floats, expected: Floats, length: int, transform: Transform)
     if transform is Transform.ANSCOMBE:
         return transforms.forward(felt, transform) - transforms.forward(expected, transform)
     return np.asarray((felt - expected) / np.sqrt(length))
+
+
+def lasts(
+    newest: tuple[Floats, Floats], whole: tuple[Floats, Floats], lengths: tuple[int, int], transform: Transform
+) -> Mask:
+    """(V, n) whether a sum's newest part departs as the whole sum does, at least by `LASTING` of its share.
+
+    Args:
+        newest, whole: what was felt and what was expected, (V, n) each.
+        lengths: intervals of each. Counts depart by shares of what was expected, gauges by interval.
+        transform: of the group.
+    """
+    (part, part_expected), (felt, expected) = newest, whole
+    shares = (part_expected, expected) if transform is Transform.ANSCOMBE else lengths
+    departed = felt - expected
+    return np.asarray((part - part_expected) * shares[1] * np.sign(departed) >= LASTING * np.abs(departed) * shares[0])
 
 
 def _run_evidence(series: Series, at: NDArray[np.int64], same: Floats, transform: Transform) -> Floats:
@@ -338,13 +360,18 @@ class Evidence:
         sums = sums_until(series, at, (1, *SUMS, LEVEL_REACH // self._step), loose)
         found: dict[str, Floats] = {}
         newest = np.sign(series.observed[:, at] - series.expected[:, at])
-        for name, length in ((SINGLE, 1), *((f"sum-{k}", k) for k in SUMS)):
-            found[name] = self._of_sums(name, *sums[length], length, newest)
-        compared = {SINGLE: sums[1]} | {f"sum-{k}": sums[k] for k in SUMS}
+        lengths = {SINGLE: 1} | {f"sum-{k}": k for k in SUMS}
         if self._families[LEVEL]:
-            length = LEVEL_REACH // self._step
-            compared[LEVEL] = sums[length]
-            found[LEVEL] = self._of_sums(LEVEL, *compared[LEVEL], length, newest)
+            lengths[LEVEL] = LEVEL_REACH // self._step
+        lasting, shorter = np.ones(newest.shape, dtype=bool), 1
+        for name, length in sorted(lengths.items(), key=lambda one: one[1]):
+            evidence = self._of_sums(name, *sums[length], length)
+            if shorter > 1:
+                lasting &= lasts(sums[shorter], sums[length], (shorter, length), self._transform)
+            agrees = lasting & (np.sign(evidence) == newest) if length > 1 else lasting
+            found[name] = np.where(agrees, evidence, 0.0)
+            shorter = length
+        compared = {name: sums[length] for name, length in lengths.items()}
         if self._families[FROZEN]:
             found[FROZEN] = self._calibrate(FROZEN, _run_evidence(series, at, same, self._transform))
         waits = None
@@ -391,7 +418,7 @@ class Evidence:
         limits: Floats,
         direction: Direction = Direction.BOTH,
         *,
-        outlook: Floats | None = None,
+        beside: Sequence[Floats] = (),
     ) -> tuple[Floats, Floats]:
         """Single counts (V, n) beyond which an interval is anomalous, for what is expected, (V, n).
 
@@ -399,10 +426,9 @@ class Evidence:
             expected: predictions; NaN where there is none, and then no bounds.
             limits: (V,) evidence from which an interval is anomalous.
             direction: that counts.
-            outlook: (V, n) what was expected before the day began; the prediction where it is not given.
+            beside: (V, n) each, what else may be due: the outlook, and the season while nobody knows; NaN for nothing.
         """
-        before = expected if outlook is None else outlook
-        ends = np.fmin(expected, before), np.fmax(expected, before)
+        ends = np.fmin.reduce([expected, *beside]), np.fmax.reduce([expected, *beside])
         low, high = (
             transforms.inverse(
                 transforms.forward(end, self._transform) + self._residuals(limits, direction, end)[side],
@@ -420,7 +446,7 @@ class Evidence:
             high[rows] = np.inf if direction is Direction.DROP else many
         return np.where(np.isnan(expected), np.nan, low), np.where(np.isnan(expected), np.nan, high)
 
-    def _of_sums(self, name: str, felt: Floats, expected: Floats, length: int, newest: Floats) -> Floats:
+    def _of_sums(self, name: str, felt: Floats, expected: Floats, length: int) -> Floats:
         evidence = np.full(felt.shape, np.nan)
         residuals = departure(felt, expected, length, self._transform)
         for family, parts in self._families[name].items():
@@ -431,9 +457,7 @@ class Evidence:
                     evidence[rows] = of_counts(felt[rows], np.maximum(expected[rows], least), scatter)
                 else:
                     evidence[rows] = two_sided(family, columns, residuals[rows], expected[rows])
-        direction = np.sign(felt - expected)
-        agreeing = direction == newest if length > 1 else np.ones(direction.shape, dtype=bool)
-        return np.asarray(self._calibrate(name, evidence) * direction * agreeing)
+        return np.asarray(self._calibrate(name, evidence) * np.sign(felt - expected))
 
     def _calibrate(self, name: str, evidence: Floats) -> Floats:
         knee, slope = self._calibration[name]

@@ -392,13 +392,14 @@ def asks(test: str) -> str:
     """What a test looks at, for a reader who has not seen it before."""
     if test.startswith("sum-"):
         return (
-            f"the latest {test.removeprefix('sum-')} intervals together, against what was expected before the day began"
+            f"the latest {test.removeprefix('sum-')} intervals together, and the newest of them, "
+            "against what was expected before the day began"
         )
     return {
         SINGLE: "this interval, against its prediction",
         FROZEN: "the same count again and again",
         SILENCE: "the time since the last write, in expected events",
-        LEVEL: "the latest three days together, against what was expected before each began",
+        LEVEL: "the latest three days together, and the newest of them, against what was expected before each began",
         ANY: "all tests together",
     }.get(test, test)
 

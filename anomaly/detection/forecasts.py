@@ -25,7 +25,7 @@ from anomaly.detection import calendars, months, transforms, verdicts
 from anomaly.detection.channels import BASELINE, LEVEL, OUTLOOK, RATE, Channels, reach
 from anomaly.detection.cleaning import MEMORY, believed, patience
 from anomaly.detection.completeness import Filling
-from anomaly.detection.evidence import LEVEL_REACH, Evidence, Series, memory, unsettled
+from anomaly.detection.evidence import LEVEL_REACH, UNSETTLED_REACH, Evidence, Series, memory, unsettled
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.windows import WindowSpec
 from anomaly.detection.young import Young
@@ -101,6 +101,8 @@ class Walk:
     """Counts, with stand-ins and allowances: what later intervals see."""
     outlook: Floats
     """Counts that were expected before the day began, which sums are compared with."""
+    season: Floats
+    """Counts that the season alone would expect, while too much was anomalous of late to know; NaN elsewhere."""
     evidence: Floats
     """Signed, calibrated: -ln of the tail probability, negative for too few."""
     tail_probabilities: Floats
@@ -116,7 +118,7 @@ def needed_before(windows: Sequence[WindowSpec], step: timedelta) -> timedelta:
     """How much history a walk looks at, so that more of it changes nothing."""
     windowed = max((w.reach(step) + reach(w.channels, step) for w in windows), default=timedelta(0))
     levels = LEVEL_REACH + reach([OUTLOOK, RATE], step)
-    return max(windowed, levels, memory(step) * step, MEMORY, timedelta(days=8)) + step
+    return max(windowed, levels, memory(step) * step, MEMORY, UNSETTLED_REACH) + step
 
 
 def walk(past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats, policy: Threshold) -> Walk:
@@ -181,7 +183,7 @@ class _Walker:
         results = (shape[0], shape[1] - first)
         self.predicted, self.residuals, self.signed = (np.full(results, np.nan) for _ in range(3))
         self.kinds, self.tests = (np.full(results, "", dtype=verdicts.KIND) for _ in range(2))
-        self.waiting = np.zeros(results, dtype=bool)
+        self.waiting, self.loose = np.zeros(results, dtype=bool), np.zeros(results, dtype=bool)
         self.memory, self.patience = patience(past.step)
         self.recent = self.was[:, max(0, first - self.memory) : first].sum(axis=1)
         self.most = max(1, min(_MOST_AHEAD, _AHEAD_CELLS // max(1, shape[0] * memory(past.step))))
@@ -200,6 +202,7 @@ class _Walker:
             residuals=np.where(self.waiting, np.nan, self.residuals),
             felt=self.series.felt[:, self.first :],
             outlook=self.series.outlook[:, self.first :],
+            season=np.where(self.loose, self.season[:, self.first :], np.nan),
             evidence=np.where(known, self.signed, np.nan),
             tail_probabilities=np.where(known, np.exp(-np.abs(self.signed)), np.nan),
             tests=self.tests,
@@ -366,5 +369,5 @@ class _Walker:
             verdicts.in_direction(taken.found, self.policy.direction), self.turn[part]
         )
         names = np.array(self.evidence.names)[best]
-        self.signed[:, steps], self.tests[:, steps] = signed, names
+        self.signed[:, steps], self.tests[:, steps], self.loose[:, steps] = signed, names, loose[:, None]
         self.kinds[:, steps] = verdicts.judge(taken, names, signed, self.limits, self.policy)

@@ -352,7 +352,8 @@ def watch(
         expected[:, part] = transforms.inverse(walked.predicted, p.transform)
         tests[:, part], kinds[:, part] = walked.tests, walked.kinds
         anomalous[:, part] = walked.kinds != ""
-        low, high = ready.bounds(expected[:, part], limits, p.threshold.direction, outlook=walked.outlook)
+        beside = (walked.outlook, walked.season)
+        low, high = ready.bounds(expected[:, part], limits, p.threshold.direction, beside=beside)
         lower[:, part], upper[:, part] = low, high
         told(f"{end} of {shape[1]} intervals")
     return Watched(

@@ -288,7 +288,8 @@ def judge(
     counted = np.isfinite(observed[:, first:])
     whole = np.where(counted, transforms.inverse(walked.predicted, transform), np.nan)
     predicted = walked.young.now(whole)
-    low, high = walked.young.bounds(whole, *evidence.bounds(predicted, limits, direction, outlook=walked.outlook))
+    beside = (walked.outlook, walked.season)
+    low, high = walked.young.bounds(whole, *evidence.bounds(predicted, limits, direction, beside=beside))
     return Predictions(
         fit_id=champion.fit.id,
         variables=variables,

@@ -27,8 +27,10 @@ from anomaly.detection.evidence import (
     as_json,
     due,
     from_json,
+    lasts,
     memory,
     of_counts,
+    sums_until,
 )
 from anomaly.detection.fitted_tests import fit_tests
 from anomaly.detection.learning import constant_tests
@@ -287,6 +289,42 @@ def test_a_loss_too_small_for_any_interval_is_found_over_a_day() -> None:
     assert found_by(counts, expected, alone, last=DAY) == (None, "")
 
 
+def test_a_sum_no_longer_tells_of_what_is_over() -> None:
+    """Its newest quarter is as ever, though half of the day was lost."""
+    counts, expected = clean("scheduled", 400, 0.01, variables=1)
+    part = slice(HISTORY, HISTORY + 12)
+    counts[0, part] = np.round(counts[0, part] * 0.5)
+
+    signed, _ = asked(fitted(counts, expected), oracle(counts, expected), HISTORY, HISTORY + DAY)
+
+    assert (np.abs(signed[0, :12]) >= LIMIT).all()
+    assert (np.abs(signed[0, 18:]) < LIMIT).all()
+
+
+@given(
+    hnp.arrays(np.float64, 24, elements=st.floats(1, 50)),
+    st.sampled_from([Transform.ANSCOMBE, Transform.LINEAR]),
+)
+def test_what_departs_alike_all_along_lasts(expected: Floats, transform: Transform) -> None:
+    """By shares for counts, by intervals for gauges; the other way round nothing lasts."""
+    for changed in (expected * 0.5, expected * 2) if transform is ANSCOMBE else (expected - 3, expected + 3):
+        part, whole = ((np.full((1, 1), v[-k:].sum()) for v in (changed, expected)) for k in (6, 24))
+        (part_felt, part_expected), (felt, all_expected) = part, whole
+        over = 2 * part_expected - part_felt
+
+        assert lasts((part_felt, part_expected), (felt, all_expected), (6, 24), transform).all()
+        assert not lasts((over, part_expected), (felt, all_expected), (6, 24), transform).any()
+
+
+def test_while_nobody_knows_what_is_usual_what_the_season_expects_is_due() -> None:
+    observed, expected, season = np.full((2, 30), 40.0), np.full((2, 30), 20.0), np.full((2, 30), 41.0)
+    series, last = Series(observed, observed, expected, expected, season), np.array([29])
+
+    sums = sums_until(series, last, (1, 24), np.array([True, False]))
+
+    assert [sums[k][1][:, 0].tolist() for k in (1, 24)] == [[40, 20], [40 * 24, 20 * 24]]
+
+
 # --- thresholds -------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +382,7 @@ def test_where_prediction_and_outlook_differ_the_bounds_hold_both() -> None:
     evidence = Evidence(fitted(counts, expected), step=HOUR, transform=ANSCOMBE)
     one, other, limits = np.full((2, 1), 10.0), np.full((2, 1), 40.0), np.full(2, LIMIT)
 
-    low, high = evidence.bounds(one, limits, outlook=other)
+    low, high = evidence.bounds(one, limits, beside=[other])
 
     assert (low == evidence.bounds(one, limits)[0]).all()
     assert (high == evidence.bounds(other, limits)[1]).all()

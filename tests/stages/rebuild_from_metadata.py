@@ -167,7 +167,7 @@ def _judged(
     ]
     walked = walk(past, panels, evidence, limits, group.threshold)
     predicted = transforms.inverse(walked.predicted, group.transform)
-    low, high = evidence.bounds(predicted, limits, group.threshold.direction, outlook=walked.outlook)
+    low, high = evidence.bounds(predicted, limits, group.threshold.direction, beside=(walked.outlook, walked.season))
     rows = {
         "predicted": predicted,
         "lower": low,
