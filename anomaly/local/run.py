@@ -31,6 +31,10 @@ from anomaly.local.stack import Stack, running_stack, start_listener
 from anomaly.local.summary import Summary, shown_path, summarise
 
 POLL_SECONDS = 0.7
+LONG_POLL_SECONDS = 2.0
+"""Of a story of many runs: Airflow's API takes as much of the machine as a tenth of the work when asked all the time."""
+LONG_STORY = 100
+"""Runs, of all groups."""
 PARSE_SECONDS = 120.0
 """How long the DAG processor may take to find the DAGs."""
 
@@ -107,12 +111,13 @@ def _story(stack: Stack, groups: Sequence[Group], plans: Sequence[deque[Run]], t
     lanes = [_Lane(group.name, plan, len(plan)) for group, plan in zip(groups, plans, strict=True)]
     _wait_for_dags(api, stack, {run.dag_id for lane in lanes for run in lane.waiting})
     told.line("Airflow has the DAGs")
+    pause = LONG_POLL_SECONDS if sum(lane.total for lane in lanes) > LONG_STORY else POLL_SECONDS
     while not all(lane.over for lane in lanes):
         stack.processes.check()
         for lane in lanes:
             if not lane.over:
                 _advance(lane, api, stack, told)
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
     return [lane.failure for lane in lanes if lane.failure]
 
 
