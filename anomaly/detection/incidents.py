@@ -240,7 +240,7 @@ def gather(
         min_anomalies: fewer anomalous intervals than this, over all variables, make no incident.
         until: end of the last interval that was judged; decides what is resolved.
         min_duration: what is over in less makes no incident.
-        repeat_window: so long after a variable's incident, its next must be clearer; 0 for no such rule.
+        repeat_window: so long after a variable's incidents to one side, its next must be clearer; 0 for no such rule.
         since: only incidents that start at this moment or later; earlier anomalies are there to be repeated.
     """
     enough = _Enough(step, min_anomalies, min_duration)
@@ -361,15 +361,23 @@ def _clear(
     anomalies: Sequence[Anomaly], enough: _Enough, *, merge_gap: timedelta, repeat_window: timedelta
 ) -> Iterator[tuple[list[Anomaly], list[Anomaly]]]:
     """Anomalies that belong together, and those of them that are clear enough to open an incident after others of the
-    same variables; both in time."""
-    ended: dict[str, list[datetime]] = {}
+    same variables to the same side; both in time."""
+    ended: dict[tuple[str, str], list[datetime]] = {}
     for chain in _chains(anomalies, step=enough.step, merge_gap=merge_gap):
         start = chain[0].start
-        raised = {a.variable: _raised(ended.get(a.variable, ()), start, repeat_window) for a in chain}
-        yield chain, [a for a in chain if a.decades >= raised[a.variable]]
+        raised = {_thing(a): _raised(ended.get(_thing(a), ()), start, repeat_window) for a in chain}
+        yield chain, [a for a in chain if a.decades >= raised[_thing(a)]]
         if enough(chain):
-            for name in raised:
-                ended.setdefault(name, []).append(_end(chain, enough.step))
+            for thing in raised:
+                ended.setdefault(thing, []).append(_end(chain, enough.step))
+
+
+def _thing(anomaly: Anomaly) -> tuple[str, str]:
+    """What can happen again: a surge after a drop is something else."""
+    if anomaly.kind == "frozen":
+        return anomaly.variable, "frozen"
+    down = anomaly.kind in DOWNWARDS or (anomaly.kind == "shift" and anomaly.observed < anomaly.predicted)
+    return anomaly.variable, "down" if down else "up"
 
 
 def _in_time(anomaly: Anomaly) -> tuple[datetime, str]:

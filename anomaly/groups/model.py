@@ -175,8 +175,8 @@ class Incidents(_Frozen):
     min_duration: Duration = timedelta(0)
     """What is over in less time than this opens no incident; 0h for no such rule."""
     repeat_window: Duration = timedelta(days=7)
-    """Within this time after two incidents of a variable, its next one must be clearer to open: ten times rarer for
-    each but the latest, fading with time. 0h for no such rule."""
+    """Within this time after two incidents of a variable to the same side, its next one must be clearer to open: ten
+    times rarer for each but the latest, fading with time. 0h for no such rule."""
 
 
 class Schedule(_Frozen):

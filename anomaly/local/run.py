@@ -32,7 +32,7 @@ from anomaly.local.summary import Summary, shown_path, summarise
 
 POLL_SECONDS = 0.7
 LONG_POLL_SECONDS = 2.0
-"""Of a story of many runs: Airflow's API takes as much of the machine as a tenth of the work when asked all the time."""
+"""Of a story of many runs: asked all the time, Airflow's API takes a tenth of the machine."""
 LONG_STORY = 100
 """Runs, of all groups."""
 PARSE_SECONDS = 120.0

@@ -206,6 +206,18 @@ def test_a_variable_that_repeats_must_be_clearer_each_time_and_is_trusted_again_
     assert [i.start.day for i in _gather(_days(0, 1, 2, tail=1e-5), repeat=0)] == [1, 2, 3]
 
 
+def test_a_drop_does_not_repeat_a_surge_nor_a_frozen_value_either_of_them() -> None:
+    week = 7 * 24
+    three = _days(0, 1, 2, tail=1e-5)
+    assert [a.kind for a in three] == ["drop"] * 3
+    for kinds in ("surge surge drop", "drop surge silent", "silent drop frozen", "drop drop surge"):
+        changed = [replace(a, kind=kind) for a, kind in zip(three, kinds.split(), strict=True)]
+        assert len(_gather(changed, repeat=week)) == 3, kinds
+    for kinds in ("silent drop drop", "drop silent shift", "frozen frozen frozen"):
+        changed = [replace(a, kind=kind, observed=1, predicted=9) for a, kind in zip(three, kinds.split(), strict=True)]
+        assert len(_gather(changed, repeat=week)) == 2, kinds
+
+
 def test_nothing_is_so_frequent_that_an_outage_is_not_told() -> None:
     often = _days(*(n / 2 for n in range(20)), tail=1e-5)
     outage = _days(10, tail=1e-8)
