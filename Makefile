@@ -43,7 +43,7 @@ up: .venv/installed ## The same, and stays up with Airflow, MLflow, Data Docs an
 	@PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m anomaly.local.run --stay $(if $(UNTIL),--until '$(UNTIL)')
 
 test: .venv/installed ## Runs every test, the whole stack included
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2 --dist loadfile)
 
 check: .venv/installed ## Lint, format, types, and which folder may import which
 	@$(BIN)/ruff check .
