@@ -69,9 +69,9 @@ class Past:
     felt: Floats
     """(V, H) with stand-ins for what was anomalous."""
     expected: Floats
-    """(V, H) the predictions of then, in events per interval; NaN where there were none."""
+    """(V, H) the predictions of then, in events per interval; NaN where there were none. Of the latest `looked_at`."""
     anomalous: NDArray[np.bool_]
-    """(V, H)"""
+    """(V, H), of the latest `looked_at`."""
     starts: NDArray[np.datetime64]
     """(T,) datetime64[s], UTC."""
     step: timedelta
@@ -114,11 +114,16 @@ class Walk:
     """What of it is still filling in."""
 
 
+def looked_at(step: timedelta) -> timedelta:
+    """How far back a walk looks at predictions and verdicts. Of what was judged before, only stand-ins matter."""
+    return max(memory(step) * step, MEMORY + step, UNSETTLED_REACH) + step
+
+
 def needed_before(windows: Sequence[WindowSpec], step: timedelta) -> timedelta:
     """How much history a walk looks at, so that more of it changes nothing."""
     windowed = max((w.reach(step) + reach(w.channels, step) for w in windows), default=timedelta(0))
     levels = LEVEL_REACH + reach([OUTLOOK, RATE], step)
-    return max(windowed, levels, memory(step) * step, MEMORY, UNSETTLED_REACH) + step
+    return max(windowed + step, levels + step, looked_at(step))
 
 
 def walk(past: Past, panels: Sequence[Panel], evidence: Evidence, limits: Floats, policy: Threshold) -> Walk:

@@ -245,6 +245,24 @@ class Predictions:
     """(V, N): the test with the strongest evidence."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What later intervals and fits need of what was judged: arrays (V, N)."""
+
+    observed: Floats
+    """Counts as they were judged; NaN where all is as written and ordinary, or nothing was judged."""
+    felt: Floats
+    """As `Predictions.felt`, where `observed` is known."""
+    predicted: Floats
+    """In events per interval; NaN as `observed`."""
+    anomalous: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, shape: tuple[int, ...]) -> Remembered:
+        observed, felt, predicted = (np.full(shape, np.nan) for _ in range(3))
+        return cls(observed, felt, predicted, np.zeros(shape, dtype=bool))
+
+
 OutboxAction = Literal["post", "update", "reply", "notice", "pointer"]
 """A post is an incident's message, an update edits it. A reply goes to its thread, a notice to the thread and the
 channel (the incident has become clearly worse), a pointer to another channel that it has become bad enough for."""
@@ -390,6 +408,12 @@ class Store(Protocol):
     def read_predictions(
         self, group: Group, variables: Sequence[Variable], within: TimeRange
     ) -> Predictions | None: ...
+
+    def remembered(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange, *, whole_from: datetime
+    ) -> Remembered:
+        """From `whole_from` on all that was judged; before it only what was anomalous or felt as another count, which
+        is little of it."""
 
     def stand_ins(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Sequence[StandIn]:
         """Intervals of which later ones see something else than was written, where the fit that judged them knew of

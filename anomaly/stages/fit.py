@@ -357,10 +357,10 @@ def _history_of(
     group: Group, variables: Sequence[Variable], history: TimeRange, store: Store, labels: Labels | None
 ) -> _History:
     counts = store.read_counts(group, variables, history).counts
-    predictions = store.read_predictions(group, variables, history)
-    told = np.zeros(counts.shape, dtype=bool) if predictions is None else predictions.kinds != ""
+    judged = store.remembered(group, variables, history, whole_from=history.end)
+    told = judged.anomalous
     special = calendars.special(history.starts(), group.zone, group.holidays)
-    felt = counts if predictions is None else felt_counts(counts, predictions)
+    felt = felt_counts(counts, judged)
     held = () if labels is None else labels.labels(group, history)
     if held:
         said = taught(held, [v.name for v in variables], history, store.incidents(group, history))

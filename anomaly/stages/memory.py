@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from anomaly.detection import months
 from anomaly.groups import Group, TimeRange
-from anomaly.ports import Predictions, Store, Variable
+from anomaly.ports import Predictions, Remembered, Store, Variable
 
 Floats = NDArray[np.float64]
 
 
-def felt_counts(counts: Floats, predictions: Predictions) -> Floats:
+def felt_counts(counts: Floats, judged: Predictions | Remembered) -> Floats:
     """(V, N): what each interval was taken for when it was judged; where its count has changed since, the count."""
-    unchanged = np.isfinite(predictions.felt) & (predictions.observed == counts)
-    return np.where(unchanged, predictions.felt, counts)
+    unchanged = np.isfinite(judged.felt) & (judged.observed == counts)
+    return np.where(unchanged, judged.felt, counts)
 
 
 def departed_then(

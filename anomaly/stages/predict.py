@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from anomaly.detection import calendars, completeness, months, transforms
 from anomaly.detection.candidates import candidate
 from anomaly.detection.evidence import Evidence
-from anomaly.detection.forecasts import Panel, Past, needed_before, walk
+from anomaly.detection.forecasts import Panel, Past, looked_at, needed_before, walk
 from anomaly.detection.scaling import Scaler
 from anomaly.detection.thresholds import limit
 from anomaly.exceptions import ArtifactCorruptedError, IncompleteCountsError
@@ -339,10 +339,9 @@ def _past(
     then = np.zeros(shape)
     if first:
         history = TimeRange(known.start, known.start + first * known.step, known.step)
-        before = store.read_predictions(group, variables, history)
-        if before is not None:
-            felt, expected, anomalous = felt_counts(felt, before), before.predicted, before.kinds != ""
-            then = departed_then(group, variables, history, champion.zone, store)
+        before = store.remembered(group, variables, history, whole_from=history.end - looked_at(group.interval))
+        felt, expected, anomalous = felt_counts(felt, before), before.predicted, before.anomalous
+        then = departed_then(group, variables, history, champion.zone, store)
     return Past(
         observed=observed,
         felt=felt,

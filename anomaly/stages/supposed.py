@@ -21,7 +21,17 @@ from numpy.typing import NDArray
 from anomaly.detection.incidents import Anomaly, Incident, gather
 from anomaly.groups import Group, TimeRange
 from anomaly.groups.intervals import to_datetime64
-from anomaly.ports import ArtifactReader, DataChecks, Fit, ForecasterLoader, Predictions, StandIn, Store, Variable
+from anomaly.ports import (
+    ArtifactReader,
+    DataChecks,
+    Fit,
+    ForecasterLoader,
+    Predictions,
+    Remembered,
+    StandIn,
+    Store,
+    Variable,
+)
 from anomaly.ports.labels import Adjustment, Labels
 from anomaly.stages.labelled import factors_at
 from anomaly.stages.predict import predict
@@ -111,21 +121,18 @@ class _SupposedStore:
                 found.append(StandIn(variables[row].id, within.start + column * within.step, days))
         return found
 
-    def read_predictions(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Predictions | None:
+    def remembered(
+        self, group: Group, variables: Sequence[Variable], within: TimeRange, *, whole_from: datetime
+    ) -> Remembered:
         """Before the supposed range what is stored, from there on what was supposed."""
-        stored = None
+        supposed = self.read(variables, within)
+        made = Remembered(supposed.observed, supposed.felt, supposed.predicted, supposed.kinds != "")
         if within.start < self._within.start:
             before = TimeRange(within.start, min(within.end, self._within.start), within.step)
-            stored = self._store.read_predictions(group, variables, before)
-        supposed = self.read(variables, within)
-        if stored is None:
-            return supposed
-        known = stored.predicted.shape[1]
-        for name in (f.name for f in fields(Predictions)):
-            ours, theirs = getattr(supposed, name), getattr(stored, name)
-            if isinstance(ours, np.ndarray) and ours.ndim == 2:
-                ours[:, :known] = theirs
-        return supposed
+            stored = self._store.remembered(group, variables, before, whole_from=whole_from)
+            for name in (f.name for f in fields(Remembered)):
+                getattr(made, name)[:, : len(before)] = getattr(stored, name)
+        return made
 
     def read(self, variables: Sequence[Variable], within: TimeRange) -> Predictions:
         """What was supposed of a range; NaN and '' elsewhere. Residuals, tests and outlooks are not kept."""

@@ -465,6 +465,27 @@ def test_predictions_come_back_and_replace_what_was_there(store: PostgresStore, 
     assert np.isnan(back.predicted[1, 3])
 
 
+def test_of_what_is_long_past_only_what_is_out_of_the_ordinary_is_remembered(
+    store: PostgresStore, group: Group
+) -> None:
+    variables = _enrolled(store, group, ["a", "b"])
+    store.save_fit(_fit())
+    made = _predictions(variables)
+    made.felt[:] = made.observed
+    made.felt[1, 3] += 2  # a stand-in; `a` is silent in the fifth hour
+    store.write_predictions(group, made)
+
+    found = store.remembered(group, variables, DAY, whole_from=START + 20 * HOUR)
+
+    known = np.zeros(made.felt.shape, dtype=bool)
+    known[:, 20:] = known[1, 3] = known[0, 5] = True
+    for name in ("observed", "felt", "predicted"):
+        np.testing.assert_array_equal(getattr(found, name), np.where(known, getattr(made, name), np.nan))
+    np.testing.assert_array_equal(found.anomalous, made.kinds != "")
+    nothing = store.remembered(group, variables, TimeRange(DAY.end, DAY.end + 2 * HOUR, HOUR), whole_from=START)
+    assert np.isnan(nothing.felt).all()
+
+
 def test_what_stands_in_for_counts_is_told_with_what_its_fit_knew_of_the_month(
     store: PostgresStore, group: Group
 ) -> None:

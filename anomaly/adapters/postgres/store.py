@@ -41,6 +41,7 @@ from anomaly.ports import (
     Predictions,
     RareIntervals,
     RejectedRow,
+    Remembered,
     RunRecord,
     StandIn,
     Variable,
@@ -634,6 +635,40 @@ class PostgresStore(PostgresOutbox):
             tests=tests,
             **numbers,
         )
+
+    def remembered(
+        self,
+        group: Group,  # noqa: ARG002
+        variables: Sequence[Variable],
+        within: TimeRange,
+        *,
+        whole_from: datetime,
+    ) -> Remembered:
+        made = Remembered.nothing((len(variables), len(within)))
+        ids = np.array([v.id for v in variables], dtype=np.int64)
+        start, step = int(within.start.timestamp()), int(within.step.total_seconds())
+        with self._cursor() as cursor:
+            for block, part in _pieces(len(variables), len(within)):
+                found = _rows_out(
+                    cursor,
+                    "SELECT variable_id::bigint, ((extract(epoch FROM interval_start) - %s) / %s)::bigint, "
+                    "observed, coalesce(felt, 'NaN'), predicted, (kind <> '')::integer::bigint FROM predictions "
+                    "WHERE variable_id = ANY(%s) AND interval_start >= %s AND interval_start < %s "
+                    "AND (interval_start >= %s OR felt IS DISTINCT FROM observed OR kind <> '')",
+                    (
+                        start,
+                        step,
+                        ids[block].tolist(),
+                        within.start + part.start * within.step,
+                        within.start + part.stop * within.step,
+                        whole_from,
+                    ),
+                    types=(">i8", ">i8", *(3 * (">f8",)), ">i8"),
+                )
+                at = _positions(ids, found["value 0"].astype(np.int64)), found["value 1"].astype(np.int64)
+                for place, kept in enumerate((made.observed, made.felt, made.predicted, made.anomalous), start=2):
+                    kept[at] = found[f"value {place}"]
+        return made
 
     def stand_ins(self, group: Group, variables: Sequence[Variable], within: TimeRange) -> Sequence[StandIn]:  # noqa: ARG002
         with self._cursor() as cursor:
