@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from typing import Any
@@ -224,6 +224,30 @@ class Champion:
     transform: Transform
     zone: ZoneInfo
 
+    def shards(self) -> Iterator[tuple[NDArray[np.int64], Champion]]:
+        """The champion of each shard's variables, with their rows: shards share no network."""
+        shard_of = np.array([f.variable.id % self.fit.shards for f in self.fitted], dtype=np.int64)
+        for shard in np.unique(shard_of):
+            rows = np.flatnonzero(shard_of == shard)
+            panels = (_part_of(panel, rows) for panel in self.panels)
+            yield (
+                rows,
+                replace(
+                    self, fitted=tuple(self.fitted[row] for row in rows), panels=tuple(p for p in panels if len(p.rows))
+                ),
+            )
+
+
+def _part_of(panel: Panel, rows: NDArray[np.int64]) -> Panel:
+    """The panel's variables among these rows of all, which are in order, by their place there."""
+    mine = np.isin(panel.rows, rows)
+    return replace(
+        panel,
+        rows=np.searchsorted(rows, panel.rows[mine]),
+        positions=None if panel.positions is None else panel.positions[mine],
+        scaler=panel.scaler.take(mine),
+    )
+
 
 def load_champion(
     group: Group, fit: Fit, *, store: Store, artifacts: ArtifactReader, forecaster: ForecasterLoader
@@ -270,11 +294,28 @@ def judge(
     now: datetime,
     factors: Mapping[str, float] = UNADJUSTED,
 ) -> Predictions:
-    """Judges the range, from the history that windows and tests look back to.
+    """Judges the range, from the history that windows and tests look back to; one shard after the other, so that
+    memory follows the largest shard and not the group.
 
     Args:
         factors: by variable, on the probability behind its thresholds, in all of the range; 1 where it has none.
     """
+    if champion.fit.shards == 1 or not champion.fitted:
+        return _judged(group, champion, within, store, now, factors)
+    shards = list(champion.shards())
+    parts = [_judged(group, part, within, store, now, factors) for _, part in shards]
+    order = np.argsort(np.concatenate([rows for rows, _ in shards]))
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])[order]
+        for field in fields(Predictions)
+        if field.name not in {"fit_id", "variables", "starts"}
+    }
+    return replace(parts[0], variables=tuple(f.variable for f in champion.fitted), **arrays)
+
+
+def _judged(
+    group: Group, champion: Champion, within: TimeRange, store: Store, now: datetime, factors: Mapping[str, float]
+) -> Predictions:
     fitted, transform = champion.fitted, champion.transform
     variables = tuple(f.variable for f in fitted)
     known = within.widened(before=needed_before([panel.window for panel in champion.panels], group.interval))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,6 +20,7 @@ from anomaly.exceptions import ExpectationFailedError, IncompleteFitError, NotEn
 from anomaly.groups import TimeRange
 from anomaly.ports import Fit, FittedVariable, Predictions
 from anomaly.stages import fit as stage
+from anomaly.stages.predict import judge, load_champion
 from tests.stages.conftest import HOUR, START
 from tests.stages.workplace import DAY, FIRST_FIT, Workplace, regular, wavy
 
@@ -300,6 +301,15 @@ def test_a_large_group_is_trained_in_shards_and_gives_what_one_shard_gives(
     assert {f.slot for f in place.store.network_files(fit.id)} == {"0/dense-16-mae", "1/dense-16-mae"}
     for name, fitted in place.fitted(fit).items():
         assert fitted.residuals == pytest.approx(together[name].residuals, abs=1e-3)
+
+    place.count({name: wavy(DAY, seed=9) * (name != "b") for name in counts}, first=FIRST_FIT)
+    within = TimeRange(START + FIRST_FIT * HOUR, START + (FIRST_FIT + DAY) * HOUR, HOUR)
+    ready = load_champion(place.group, fit, store=place.store, artifacts=place.artifacts, forecaster=load_forecaster)
+    at_once = replace(ready, fit=replace(fit, shards=1))
+    judged, whole_group = (judge(place.group, one, within, place.store, within.end) for one in (ready, at_once))
+    assert (judged.kinds != "").any()
+    for field in fields(judged):
+        np.testing.assert_array_equal(getattr(judged, field.name), getattr(whole_group, field.name))
 
 
 def test_a_gap_in_the_history_names_itself_and_the_command_that_fills_it(
