@@ -393,8 +393,8 @@ class _State:
         signed, best = evidence.together(
             verdicts.in_direction(taken.found, policy.direction), trial.turn[self.rows, at : at + 1]
         )
-        names, limits = np.array(evidence.names)[best[:, 0]], trial.limits[self.rows]
-        anomalous = verdicts.judge(taken, names, signed[:, 0], limits, policy) != ""
+        names, limits = np.array(evidence.names)[best], trial.limits[self.rows]
+        anomalous = verdicts.judge(taken, names, signed, limits, policy)[:, 0] != ""
         series.felt[anomalous, at] = series.expected[anomalous, at]
         return self.chains.add(n, anomalous, trial.lengths[best[:, 0]], trial.alone[best[:, 0]])
 
