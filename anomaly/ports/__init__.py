@@ -250,7 +250,7 @@ class Remembered:
     """What later intervals and fits need of what was judged: arrays (V, N)."""
 
     observed: Floats
-    """Counts as they were judged; NaN where all is as written and ordinary, or nothing was judged."""
+    """Counts as they were judged; NaN where nothing was, or where it is long past and was ordinary."""
     felt: Floats
     """As `Predictions.felt`, where `observed` is known."""
     predicted: Floats
@@ -259,6 +259,7 @@ class Remembered:
 
     @classmethod
     def nothing(cls, shape: tuple[int, ...]) -> Remembered:
+        """Of (V, N) intervals that nobody has judged."""
         observed, felt, predicted = (np.full(shape, np.nan) for _ in range(3))
         return cls(observed, felt, predicted, np.zeros(shape, dtype=bool))
 

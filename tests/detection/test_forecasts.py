@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomaly.detection import calendars, transforms
 from anomaly.detection.candidates import CANDIDATES
-from anomaly.detection.evidence import Evidence, FittedTest
+from anomaly.detection.evidence import UNSETTLED, UNSETTLED_REACH, Evidence, FittedTest
 from anomaly.detection.forecasts import Panel, Past, Walk, needed_before, walk
 from anomaly.detection.learning import constant_tests
 from anomaly.detection.scaling import Scaler
@@ -199,6 +199,26 @@ def test_an_incident_is_replaced_by_its_prediction_and_its_end_is_no_surge(evide
     expected = transforms.inverse(walked.predicted[0, outage], Transform.ANSCOMBE)
     np.testing.assert_array_equal(walked.felt[0, outage], expected)
     assert (walked.kinds[0, outage.stop :] == "").all()
+
+
+def test_for_eleven_days_after_an_incident_the_season_may_be_right_too(evidence: Evidence) -> None:
+    observed = counts(20 * DAY)
+    last = 6 * DAY + 7
+    observed[0, HISTORY + 6 * DAY : HISTORY + last + 1] = 0
+
+    walked = judged(observed, evidence)
+
+    unsettled = np.isfinite(walked.season)
+    first = int(np.flatnonzero(walked.kinds[0] != "")[UNSETTLED - 1]) + 1  # the sixth anomaly makes it an incident
+    end = int(np.flatnonzero(walked.kinds[0] != "")[-UNSETTLED]) + UNSETTLED_REACH // HOUR
+    assert not unsettled[1:].any()
+    assert unsettled[0, first : end + 1].all()
+    assert not unsettled[0, end + 1 :].any()
+    limits = np.array([9.0, 9.0, 9.0])
+    season, expected = walked.season[:, [first]], walked.season[:, [first]] / 2
+    alone, beside = (evidence.bounds(expected, limits, beside=with_it) for with_it in ([], [season]))
+    assert (beside[1][0] > alone[1][0]).all()
+    assert (beside[0][0] == alone[0][0]).all()
 
 
 def test_a_variable_in_no_panel_is_not_judged(evidence: Evidence) -> None:
